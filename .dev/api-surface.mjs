@@ -1,0 +1,115 @@
+/**
+ * The public surface of every published package, written down under docs/api/ and compared on every test run: a change of
+ * the surface is then seen by whoever reviews it. `npm run update:api` accepts the change.
+ *
+ * API Extractor reads the .d.ts files of the build; it carries a TypeScript of its own.
+ */
+
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import apiExtractor from '@microsoft/api-extractor';
+import { cacheFolder, publishedPackages, root } from './workspace.mjs';
+
+const { Extractor, ExtractorConfig, ExtractorLogLevel } = apiExtractor; // CommonJS without named exports
+const REPORTS = 'docs/api';
+
+/** @returns 0 when every report is true, else 1 */
+export function checkApi({ update }) {
+  const reports = new Set();
+  let nrWrong = 0;
+  for (const { folder, manifest, entries } of publishedPackages()) {
+    for (const { subpath, types } of entries) {
+      const name = [manifest.name.replace('@pdata/', ''), subpath.slice(2)].filter(Boolean).join('-');
+      reports.add(`${name}.api.md`);
+      nrWrong += entryIsTrue({ folder, manifest, types, name, update }) ? 0 : 1;
+    }
+  }
+  const known = existsSync(join(root, REPORTS)) ? readdirSync(join(root, REPORTS)) : [];
+  for (const file of known.filter((file) => file.endsWith('.api.md') && !reports.has(file))) {
+    if (update) rmSync(join(root, REPORTS, file));
+    else console.error(`${REPORTS}/${file} describes an entry that no package has. Run npm run update:api.`);
+    nrWrong += update ? 0 : 1;
+  }
+  if (nrWrong === 0) console.log(`${reports.size} reports in ${REPORTS} agree with the packages.`);
+  return nrWrong === 0 ? 0 : 1;
+}
+
+function entryIsTrue({ folder, manifest, types, name, update }) {
+  const fresh = join(cacheFolder, 'api');
+  mkdirSync(fresh, { recursive: true });
+  const problems = [];
+  const config = ExtractorConfig.prepare({
+    configObject: {
+      projectFolder: join(root, folder),
+      mainEntryPointFilePath: join(root, folder, types),
+      compiler: {
+        overrideTsconfig: {
+          compilerOptions: {
+            target: 'ES2022',
+            lib: ['ES2023'],
+            module: 'NodeNext',
+            strict: true,
+            skipLibCheck: true,
+            types: ['node'],
+          },
+          files: [types],
+        },
+      },
+      apiReport: {
+        enabled: true,
+        reportFileName: `${name}.api.md`,
+        reportFolder: fresh,
+        reportTempFolder: fresh,
+      },
+      docModel: { enabled: false },
+      dtsRollup: { enabled: false },
+      tsdocMetadata: { enabled: false },
+      newlineKind: 'lf',
+      messages: {
+        compilerMessageReporting: { default: { logLevel: 'error' } },
+        extractorMessageReporting: {
+          default: { logLevel: 'none' },
+          // A type that a public signature names and the entry does not export: its users could not name it.
+          'ae-forgotten-export': { logLevel: 'error', addToApiReportFile: false },
+        },
+        tsdocMessageReporting: { default: { logLevel: 'none' } },
+      },
+    },
+    configObjectFullPath: undefined,
+    packageJsonFullPath: join(root, folder, 'package.json'),
+  });
+  Extractor.invoke(config, {
+    localBuild: true,
+    messageCallback(message) {
+      message.handled = true;
+      if (message.logLevel === ExtractorLogLevel.Error) problems.push(message.formatMessageWithLocation(root));
+    },
+  });
+  for (const problem of problems) console.error(`${manifest.name}: ${problem}`);
+
+  const report = join(root, REPORTS, `${name}.api.md`);
+  const now = readFileSync(join(fresh, `${name}.api.md`), 'utf8');
+  if (update) {
+    mkdirSync(join(root, REPORTS), { recursive: true });
+    writeFileSync(report, now);
+    return problems.length === 0;
+  }
+  const before = existsSync(report) ? readFileSync(report, 'utf8') : '';
+  if (before !== now) {
+    console.error(`The public surface of ${manifest.name} is not what ${REPORTS}/${name}.api.md says:`);
+    console.error(lineChanges(before, now));
+    console.error('If the change is meant, run npm run update:api and commit the report with it.');
+  }
+  return problems.length === 0 && before === now;
+}
+
+/** Lines that only one side has; good enough to see what changed, git shows the rest once the report is updated. */
+function lineChanges(before, now) {
+  const [old, fresh] = [before.split('\n'), now.split('\n')];
+  const [hadLine, hasLine] = [new Set(old), new Set(fresh)];
+  const lines = [
+    ...old.filter((line) => !hasLine.has(line)).map((line) => `  - ${line}`),
+    ...fresh.filter((line) => !hadLine.has(line)).map((line) => `  + ${line}`),
+  ];
+  return [...lines.slice(0, 60), ...(lines.length > 60 ? [`  … ${lines.length - 60} more`] : [])].join('\n');
+}
