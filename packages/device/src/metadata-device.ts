@@ -9,6 +9,7 @@
  *   2. Between two flushes writes may reach the medium in any order, or in part: callers must not rely on order.
  *   3. `read` and `write` move whole runs of blocks in one request, and throw `RangeError` outside the device.
  *   4. A failure is a `DeviceError` that names device, operation and blocks; after `close` everything is a `ClosedError`.
+ *   5. A failed flush is not made good by a later one: each later flush fails too, until the device is opened anew.
  */
 
 /** Bytes in a metadata block. The only size the kernel's formats know. */
@@ -29,9 +30,12 @@ export interface MetadataDevice {
   /** As `flush`, without holding up the event loop. Covers the writes that returned before the call. */
   flushAsync(): Promise<void>;
   /**
-   * Enlarges the device where that is in our hands (memory, regular files); a block device is re-measured instead.
+   * Enlarges the device where that is in our hands (memory, regular files); a block device is re-measured instead, and may
+   * turn out larger than asked. Nothing is said about what the new blocks contain. Durable with the next flush.
    * @throws {@link DeviceError} when the device cannot reach `nrBlocks`
+   * @throws {RangeError} when `nrBlocks` is less than the device has: devices do not shrink
    */
   grow(nrBlocks: number): void;
+  /** Gives the device, and its lock, free. Does not flush. Harmless on a device that is closed already. */
   close(): void;
 }

@@ -1,0 +1,131 @@
+/**
+ * A metadata device that fails where it is told to: the n-th write, every read of one block, all flushes from the third on.
+ *
+ * Everything else is passed on. To try each write of a commit, run it once unharmed, read `nrDone('write')`, then run it
+ * that many times with the fault one further on.
+ */
+import { BLOCK_SIZE, blocksInWords, DeviceError, type MetadataDevice } from '@pdata/device';
+
+export type FaultyOperation = 'read' | 'write' | 'flush' | 'grow';
+
+export type Fault =
+  | {
+      readonly operation: FaultyOperation;
+      /** Which operation of this kind fails, counted from 1 over the device's life. */
+      readonly nth: number;
+      /** Every later one fails too. Default false. A failed flush lasts in any case, as the contract has it. */
+      readonly andLater?: boolean;
+      /** For writes: the first half of the request, in whole sectors, reaches the device all the same. Default false. */
+      readonly landsPartly?: boolean;
+    }
+  | {
+      readonly operation: 'read' | 'write';
+      /** Every request that touches this block fails, as with a bad place on a disk. */
+      readonly blockNr: number;
+      readonly landsPartly?: boolean;
+    };
+
+const SECTOR_SIZE = 512;
+
+export class FaultyMetadataDevice implements MetadataDevice {
+  readonly #inner: MetadataDevice;
+  #faults: Fault[];
+  #hasLostAFlush = false;
+  readonly #nrDone = { read: 0, write: 0, flush: 0, grow: 0 };
+
+  constructor(inner: MetadataDevice, ...faults: readonly Fault[]) {
+    this.#inner = inner;
+    this.#faults = [...faults];
+  }
+
+  /** Operations of this kind so far, failed ones included. */
+  nrDone(operation: FaultyOperation): number {
+    return this.#nrDone[operation];
+  }
+
+  inject(fault: Fault): void {
+    this.#faults.push(fault);
+  }
+
+  /** Forgets all faults, as if the device had been repaired and opened anew. */
+  heal(): void {
+    this.#faults = [];
+    this.#hasLostAFlush = false;
+  }
+
+  get name(): string {
+    return this.#inner.name;
+  }
+
+  get nrBlocks(): number {
+    return this.#inner.nrBlocks;
+  }
+
+  get readOnly(): boolean {
+    return this.#inner.readOnly;
+  }
+
+  read(firstBlockNr: number, into: Uint8Array): void {
+    const nrBlocks = into.byteLength / BLOCK_SIZE;
+    if (this.#nextFault('read', firstBlockNr, nrBlocks)) {
+      throw this.#injected(`read ${blocksInWords(firstBlockNr, nrBlocks)} of`);
+    }
+    this.#inner.read(firstBlockNr, into);
+  }
+
+  write(firstBlockNr: number, from: Uint8Array): void {
+    const nrBlocks = from.byteLength / BLOCK_SIZE;
+    const fault = this.#nextFault('write', firstBlockNr, nrBlocks);
+    if (fault === undefined) {
+      this.#inner.write(firstBlockNr, from);
+      return;
+    }
+    if (fault.landsPartly) {
+      const halfDone = new Uint8Array(from.byteLength);
+      this.#inner.read(firstBlockNr, halfDone);
+      halfDone.set(from.subarray(0, Math.floor(from.byteLength / 2 / SECTOR_SIZE) * SECTOR_SIZE));
+      this.#inner.write(firstBlockNr, halfDone);
+    }
+    throw this.#injected(`write ${blocksInWords(firstBlockNr, nrBlocks)} of`);
+  }
+
+  flush(): void {
+    this.#failFlushIfDue();
+    this.#inner.flush();
+  }
+
+  async flushAsync(): Promise<void> {
+    this.#failFlushIfDue();
+    await this.#inner.flushAsync();
+  }
+
+  grow(nrBlocks: number): void {
+    if (this.#nextFault('grow')) throw this.#injected(`grow to ${nrBlocks} blocks`);
+    this.#inner.grow(nrBlocks);
+  }
+
+  close(): void {
+    this.#inner.close();
+  }
+
+  /** Counts an operation, and finds the fault that hits it. */
+  #nextFault(operation: FaultyOperation, firstBlockNr = 0, nrBlocks = 0): Fault | undefined {
+    const nr = ++this.#nrDone[operation];
+    return this.#faults.find((fault) => {
+      if (fault.operation !== operation) return false;
+      if ('blockNr' in fault) return fault.blockNr >= firstBlockNr && fault.blockNr < firstBlockNr + nrBlocks;
+      return fault.andLater ? nr >= fault.nth : nr === fault.nth;
+    });
+  }
+
+  #failFlushIfDue(): void {
+    const fault = this.#nextFault('flush');
+    if (fault === undefined && !this.#hasLostAFlush) return;
+    this.#hasLostAFlush = true;
+    throw this.#injected('flush');
+  }
+
+  #injected(operation: string): DeviceError {
+    return new DeviceError(`cannot ${operation} ${this.name}: injected fault`);
+  }
+}

@@ -1,0 +1,12 @@
+/**
+ * Devices that record, fail and crash. Start at {@link RecordingMetadataDevice} and {@link crashImages}.
+ * @packageDocumentation
+ */
+export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
+export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
+export {
+  type RecordedOperation,
+  RecordingMetadataDevice,
+  type RecordingOptions,
+} from './recording-metadata-device.js';
+export { seededRandom } from './seeded-random.js';
