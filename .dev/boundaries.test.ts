@@ -21,7 +21,7 @@ const LAYERS = [
   ['benchmarks', 'examples'],
 ];
 /** Run in Node alone: the programs, and what binds a native library or the real tools. */
-const NODE_ONLY = ['lmdb', 'testing', 'tools', 'nbd', 'conformance', 'benchmarks', 'examples'];
+const NODE_ONLY = ['lmdb', 'tools', 'nbd', 'conformance', 'benchmarks', 'examples'];
 
 type Manifest = {
   name: string;
