@@ -1,0 +1,210 @@
+/**
+ * What a dump knows of a pool before it reads any mapping: the superblock's figures, and each device's record and root.
+ *
+ * Details tree and upper mapping tree must name the same devices. A dump that passed over a device which only one of them
+ * knows would lose it without a word.
+ *
+ * Format: docs/format/thin.md, sections 1 and 2.
+ */
+import { BLOCK_SIZE, CorruptBlockError, type MetadataDevice, StoreError } from '@pdata/device';
+import { Block, keyAt, nrEntries, u64At, valueOffset } from '@pdata/persistent-data';
+import { DEVICE_DETAILS_SIZE } from '../../format/device-details.js';
+import { NEEDS_CHECK, readThinSuperblock, thinSuperblockValidator } from '../../format/superblock.js';
+import type { DumpOptions } from './dump.js';
+import type { DumpedDevice, DumpedSuperblock } from './dump-writer.js';
+import { LeafWalk, type OnDamage } from './leaf-walk.js';
+import { corruptNode, type NodeReader, requireChild, requireLeafOf, requireRange } from './node-reader.js';
+import { salvage } from './salvage.js';
+import { ThinDamageError } from './thin-damage.js';
+
+export interface PoolDevice {
+  /** Root of the device's own mapping tree. */
+  readonly rootNr: number;
+  readonly printed: DumpedDevice;
+}
+
+export interface PoolOutline {
+  readonly superblock: DumpedSuperblock;
+  /** Those to print, by ascending thin id. */
+  readonly devices: readonly PoolDevice[];
+  /** Blocks that a repairing dump passes over, because they are damaged or hold keys that belong elsewhere. */
+  readonly bad: ReadonlySet<number>;
+  readonly lost: readonly ThinDamageError[];
+}
+
+/** Where the trees of a pool, or of its metadata snapshot, begin. */
+export interface PoolRoots {
+  readonly superblock: DumpedSuperblock;
+  readonly mappingRoot: number;
+  readonly detailsRoot: number;
+}
+
+/** A dump of the metadata snapshot was asked for, and the pool holds none. */
+export class NoMetadataSnapshotError extends StoreError {
+  override readonly name = 'NoMetadataSnapshotError';
+  readonly code = 'ERR_NO_METADATA_SNAPSHOT';
+}
+
+/** Reads what a dump with `options` needs to know first. */
+export function readOutline(device: MetadataDevice, reader: NodeReader, options: DumpOptions): PoolOutline {
+  if (options.repair && options.metadataSnapshot) {
+    throw new RangeError('a dump of the metadata snapshot cannot repair: its trees share blocks with the live ones');
+  }
+  const outline = options.repair ? salvage(device, reader, options) : intact(device, reader, options);
+  const { superblock } = outline;
+  const wanted = options.devices && !options.skipMappings ? new Set(options.devices) : undefined;
+  const more = BigInt(options.nrDataBlocks ?? 0);
+  return {
+    ...outline,
+    superblock: {
+      ...superblock,
+      transactionId: larger(superblock.transactionId, options.transactionId ?? 0n),
+      dataBlockSize: options.dataBlockSize ?? superblock.dataBlockSize,
+      nrDataBlocks: larger(superblock.nrDataBlocks, more),
+    },
+    devices: wanted ? outline.devices.filter(({ printed }) => wanted.has(printed.thinId)) : outline.devices,
+  };
+}
+
+const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
+
+function intact(device: MetadataDevice, reader: NodeReader, options: DumpOptions): PoolOutline {
+  const roots = readRoots(device, options.metadataSnapshot ?? false);
+  const incomplete = (what: string): OnDamage => {
+    return (error) => {
+      throw wholePool(error, `${what} cannot be read, so nothing can be dumped`);
+    };
+  };
+  const details = readDetails(reader, roots.detailsRoot, incomplete('the records of the thin devices'));
+  const mappingRoots = readMappingRoots(reader, roots.mappingRoot, incomplete('the list of mapping trees'));
+  requireSameDevices(details, mappingRoots, roots);
+  const devices = [...mappingRoots].map(([thinId, rootNr]) => ({ rootNr, printed: details.get(thinId)! }));
+  return { superblock: roots.superblock, devices, bad: new Set(), lost: [] };
+}
+
+/** Damage that concerns every device. */
+export function wholePool(error: CorruptBlockError, effect: string): ThinDamageError {
+  const nextStep = 'run thin_check to see the whole damage, or dump with --repair to save what can be read';
+  return new ThinDamageError(error.detail, { thinId: undefined, effect, nextStep });
+}
+
+/** @throws {@link CorruptBlockError} when the superblock, or the snapshot's copy of it, is damaged */
+export function readRoots(device: MetadataDevice, ofSnapshot: boolean): PoolRoots {
+  const live = readSuperblockAt(device, 0);
+  if (!ofSnapshot) return rootsOf(live);
+  const { heldRoot } = readThinSuperblock(live);
+  if (heldRoot === 0) {
+    throw new NoMetadataSnapshotError(
+      `${device.name} holds no metadata snapshot: reserve one first (dmsetup message POOL 0 reserve_metadata_snap)`,
+    );
+  }
+  if (heldRoot >= device.nrBlocks) {
+    const expected = `below ${device.nrBlocks}`;
+    throw new CorruptBlockError({
+      structure: 'thin superblock',
+      blockNr: 0,
+      field: 'held root',
+      found: heldRoot,
+      expected,
+    });
+  }
+  return rootsOf(readSuperblockAt(device, heldRoot));
+}
+
+function readSuperblockAt(device: MetadataDevice, blockNr: number): Block {
+  const block = new Block(new Uint8Array(BLOCK_SIZE), blockNr);
+  device.read(blockNr, block.bytes);
+  thinSuperblockValidator.check(block);
+  return block;
+}
+
+function rootsOf(block: Block): PoolRoots {
+  const { time, transactionId, flags, version, dataBlockSize, mappingRoot, detailsRoot } = readThinSuperblock(block);
+  // All 64 bits: the number is printed, and a damaged one must not be printed rounded. Zero in a metadata snapshot.
+  const nrDataBlocks = block.view.getBigUint64(64, true);
+  const needsCheck = (flags & NEEDS_CHECK) !== 0;
+  return {
+    superblock: { time, transactionId, needsCheck, version, dataBlockSize, nrDataBlocks },
+    mappingRoot,
+    detailsRoot,
+  };
+}
+
+/** Every device's record, by ascending thin id. */
+export function readDetails(reader: NodeReader, rootNr: number, onDamage: OnDamage): Map<number, DumpedDevice> {
+  const details = new Map<number, DumpedDevice>();
+  forEachEntry(reader, rootNr, DEVICE_DETAILS_SIZE, onDamage, (leaf, i) => {
+    const at = valueOffset(leaf, i);
+    const thinId = keyAt(leaf, i);
+    details.set(thinId, {
+      thinId,
+      mappedBlocks: leaf.view.getBigUint64(at, true),
+      transactionId: leaf.view.getBigUint64(at + 8, true),
+      creationTime: leaf.view.getUint32(at + 16, true),
+      snapshottedTime: leaf.view.getUint32(at + 20, true),
+    });
+  });
+  return details;
+}
+
+/** The root of every device's mapping tree, by ascending thin id. */
+export function readMappingRoots(reader: NodeReader, rootNr: number, onDamage: OnDamage): Map<number, number> {
+  const roots = new Map<number, number>();
+  forEachEntry(reader, rootNr, 8, onDamage, (leaf, i) => {
+    const root = u64At(leaf.view, valueOffset(leaf, i));
+    const thinId = keyAt(leaf, i);
+    try {
+      requireChild(leaf.nr, i, root, reader.nrBlocks);
+    } catch (error) {
+      onDamage(error as CorruptBlockError, leaf.nr, thinId, thinId + 1);
+      return;
+    }
+    roots.set(thinId, root);
+  });
+  return roots;
+}
+
+/** Visits the entries of a small one-level tree in order. */
+function forEachEntry(
+  reader: NodeReader,
+  rootNr: number,
+  valueSize: number,
+  onDamage: OnDamage,
+  visit: (leaf: Block, index: number) => void,
+): void {
+  if (rootNr < 1 || rootNr >= reader.nrBlocks) {
+    const error = { structure: 'thin superblock', blockNr: 0, field: 'tree root', found: rootNr };
+    const expected = `a block from 1 to ${reader.nrBlocks - 1}`;
+    onDamage(new CorruptBlockError({ ...error, expected }), rootNr, 0, Number.POSITIVE_INFINITY);
+    return;
+  }
+  for (const batch of new LeafWalk(reader, onDamage).batches(rootNr)) {
+    for (let i = 0; i < batch.nr; i++) {
+      const [blockNr, low, high] = [batch.blockNrs[i]!, batch.lows[i]!, batch.lows[i + 1]!];
+      let leaf: Block;
+      try {
+        leaf = reader.node(blockNr);
+        requireLeafOf(leaf, valueSize);
+        requireRange(leaf, low, high);
+      } catch (error) {
+        if (!(error instanceof CorruptBlockError)) throw error;
+        onDamage(error, blockNr, low, high);
+        continue;
+      }
+      for (let entry = 0; entry < nrEntries(leaf); entry++) visit(leaf, entry);
+    }
+  }
+}
+
+function requireSameDevices(details: Map<number, unknown>, roots: Map<number, number>, at: PoolRoots): void {
+  const refuse = (thinId: number, blockNr: number, missing: string, present: string): never => {
+    const error = corruptNode(blockNr, `thin device ${thinId}`, 'missing', `present, as in the ${present} tree`);
+    throw wholePool(error, `${missing} of thin device ${thinId} is lost`);
+  };
+  for (const thinId of roots.keys()) {
+    if (!details.has(thinId)) refuse(thinId, at.detailsRoot, 'the record', 'mapping');
+  }
+  for (const thinId of details.keys()) {
+    if (!roots.has(thinId)) refuse(thinId, at.mappingRoot, 'the mapping tree', 'details');
+  }
+}
