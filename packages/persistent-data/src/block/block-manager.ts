@@ -1,0 +1,343 @@
+/**
+ * A bounded write-back cache of metadata blocks over one device.
+ *
+ * How it works. Blocks live in frames: 4096 bytes of a slab, with the `Block` made over them once. A table of one integer a
+ * device block leads to the frame, so that finding a cached block is two loads. A frame is taken from a fresh part of the
+ * slab until the cache has its full size; from then on a clock hand looks for one that was not used lately.
+ *
+ * Validators. A block is checked once, when it enters the cache, and remembers as what; asked for as something else it is
+ * corrupt, for two structures claim it. `prepare` runs just before each write.
+ *
+ * Who may keep a `Block`. Outside an operation, until the next call here: it may be evicted then. Between `enter` and
+ * `leave`, until the `leave`: the blocks an operation touches stay, even if the cache has to grow beyond its size for them.
+ *
+ * Writing. A dirty block may be written at any time, for no committed superblock reaches it: so a transaction may be larger
+ * than the cache. The superblock alone is reached; it is made dirty at the very end of a commit, and `flush` follows.
+ *
+ * Not here: which block may be written (transaction/), what a block contains (its validator).
+ * Format: docs/format/block-and-transaction.md, section 1.
+ */
+import { BLOCK_SIZE, CorruptBlockError, invariant, type MetadataDevice, ReadOnlyError } from '@pdata/device';
+import { Block, type BlockValidator } from './block.js';
+
+export interface BlockManagerOptions {
+  /** Blocks of 4096 bytes kept in memory; 16 384 (64 MiB) unless told. Memory is taken as it is needed. */
+  readonly cacheBlocks?: number;
+}
+
+export interface BlockManagerCounters {
+  /** Blocks read from the device. */
+  nrRead: number;
+  /** Blocks written to the device. */
+  nrWritten: number;
+  nrFlushes: number;
+}
+
+const DEFAULT_CACHE_BLOCKS = 16384;
+/** Below this an operation's path would not fit beside anything else. */
+const MIN_CACHE_BLOCKS = 32;
+/** The slab grows by this many frames: 1 MiB. */
+const FRAMES_PER_SEGMENT = 256;
+/** Longest run handed to the device in one request: 1 MiB. */
+const MAX_RUN = 256;
+
+export class BlockManager {
+  readonly device: MetadataDevice;
+  readonly counters: BlockManagerCounters = { nrRead: 0, nrWritten: 0, nrFlushes: 0 };
+  readonly #cacheBlocks: number;
+  #nrBlocks: number;
+  /** Device block → frame, 0 for not cached. Zero pages cost no memory until they are touched. */
+  #frameOf: Int32Array;
+  /** Frame 0 is nobody's, so that 0 can mean "none". */
+  readonly #frames: Block[] = [new Block(new Uint8Array(BLOCK_SIZE), -1)];
+  readonly #unused: Block[] = [];
+  #segment = new Uint8Array(0);
+  #segmentUsed = 0;
+  #hand = 0;
+  /** Frames used since this operation get a second chance: the operation at which the hand last passed frame 0. */
+  #lastRound = 0;
+  #operation = 1;
+  #depth = 0;
+  #dirty: Block[] = [];
+  #staging: Uint8Array | undefined;
+  #readOnly: boolean;
+
+  constructor(device: MetadataDevice, options: BlockManagerOptions = {}) {
+    this.device = device;
+    this.#cacheBlocks = Math.max(MIN_CACHE_BLOCKS, options.cacheBlocks ?? DEFAULT_CACHE_BLOCKS);
+    this.#nrBlocks = device.nrBlocks;
+    this.#frameOf = new Int32Array(this.#nrBlocks);
+    this.#readOnly = device.readOnly;
+  }
+
+  /** Size of the device, in blocks, as far as this manager uses it. */
+  get nrBlocks(): number {
+    return this.#nrBlocks;
+  }
+
+  get readOnly(): boolean {
+    return this.#readOnly;
+  }
+
+  /** From here on every write, and every flush, is refused; reading goes on. Nothing turns it back but a new manager. */
+  setReadOnly(): void {
+    this.#readOnly = true;
+  }
+
+  /** Takes notice that the device has grown. */
+  deviceGrew(): void {
+    if (this.device.nrBlocks <= this.#nrBlocks) return;
+    const grown = new Int32Array(this.device.nrBlocks);
+    grown.set(this.#frameOf);
+    this.#frameOf = grown;
+    this.#nrBlocks = this.device.nrBlocks;
+  }
+
+  /** Begins an operation, or goes one deeper into it. Every `enter` needs its `leave`, in a `finally`. */
+  enter(): void {
+    if (this.#depth++ === 0) this.#operation++;
+  }
+
+  leave(): void {
+    this.#depth--;
+  }
+
+  /** Runs `work` as one operation: every block it gets stays in memory, at its place, until it returns. */
+  hold<T>(work: () => T): T {
+    this.enter();
+    try {
+      return work();
+    } finally {
+      this.leave();
+    }
+  }
+
+  /**
+   * Block `nr`, to be looked at only.
+   * @throws {@link CorruptBlockError} when `nr` is outside the device, or `validator` refuses the block
+   */
+  read(nr: number, validator: BlockValidator): Block {
+    const frame = this.#frameOf[nr] as number;
+    if (frame > 0) {
+      const block = this.#frames[frame] as Block;
+      if (block.validator === validator) {
+        block.lastUsed = this.#operation;
+        return block;
+      }
+    }
+    return this.#readOtherwise(nr, validator);
+  }
+
+  /**
+   * Block `nr`, to be changed in place. That nothing committed reaches it is the caller's (the transaction manager's) promise.
+   * @throws {@link ReadOnlyError}, {@link CorruptBlockError}
+   */
+  write(nr: number, validator: BlockValidator): Block {
+    this.#refuseIfReadOnly();
+    const block = this.read(nr, validator);
+    if (!block.dirty) this.#setDirty(block);
+    return block;
+  }
+
+  /** Block `nr` filled with zeros and to be changed, whatever it held: nothing is read, any earlier validator is forgotten. */
+  zero(nr: number, validator: BlockValidator): Block {
+    const block = this.#overwrite(nr, validator);
+    block.bytes.fill(0);
+    return block;
+  }
+
+  /** As {@link zero}, but filled with what block `from` holds. */
+  copy(from: number, to: number, validator: BlockValidator): Block {
+    this.enter(); // so that making room for the copy does not evict its source
+    try {
+      const source = this.read(from, validator);
+      const copy = this.#overwrite(to, validator);
+      copy.bytes.set(source.bytes);
+      return copy;
+    } finally {
+      this.leave();
+    }
+  }
+
+  /** Whether all bytes of block `nr` are zero: an unformatted device, if it is block 0. Read past the cache, unchecked. */
+  isZero(nr: number): boolean {
+    const bytes = new Uint8Array(BLOCK_SIZE);
+    this.device.read(nr, bytes);
+    return bytes.every((byte) => byte === 0);
+  }
+
+  /** Writes every dirty block, then makes all of it durable. After an error nothing is known; the transaction is to be aborted. */
+  flush(): void {
+    this.#refuseIfReadOnly();
+    invariant(this.#depth === 0, 'flush inside an operation');
+    this.#operation++;
+    this.#writeDirty();
+    this.device.flush();
+    this.counters.nrFlushes++;
+  }
+
+  /** Forgets everything cached, changes included: what an abort does. */
+  drop(): void {
+    for (let i = 1; i < this.#frames.length; i++) {
+      const block = this.#frames[i] as Block;
+      if (block.nr >= 0) this.#release(block, i);
+    }
+    this.#dirty = [];
+    this.#depth = 0;
+  }
+
+  #refuseIfReadOnly(): void {
+    if (this.#readOnly) {
+      throw new ReadOnlyError(
+        `${this.device.name} is read-only: it was opened so, or a commit failed and it has to be reopened`,
+      );
+    }
+  }
+
+  /** The slow half of `read`: not cached, or not known as what it is asked for. */
+  #readOtherwise(nr: number, validator: BlockValidator): Block {
+    this.#refuseOutside(nr, validator);
+    const frame = this.#frameOf[nr] as number;
+    if (frame > 0) {
+      const known = (this.#frames[frame] as Block).validator;
+      throw new CorruptBlockError({
+        structure: validator.structure,
+        blockNr: nr,
+        field: 'kind',
+        found: known === undefined ? 'unknown' : known.structure,
+        expected: validator.structure,
+      });
+    }
+    const index = this.#takeFrame();
+    const block = this.#frames[index] as Block;
+    block.nr = nr;
+    try {
+      this.device.read(nr, block.bytes);
+      this.counters.nrRead++;
+      validator.check(block);
+    } catch (error) {
+      block.nr = -1;
+      this.#unused.push(block);
+      throw error;
+    }
+    block.validator = validator;
+    block.lastUsed = this.#operation;
+    this.#frameOf[nr] = index;
+    return block;
+  }
+
+  #overwrite(nr: number, validator: BlockValidator): Block {
+    this.#refuseIfReadOnly();
+    this.#refuseOutside(nr, validator);
+    let index = this.#frameOf[nr] as number;
+    if (index === 0) {
+      index = this.#takeFrame();
+      (this.#frames[index] as Block).nr = nr;
+      this.#frameOf[nr] = index;
+    }
+    const block = this.#frames[index] as Block;
+    block.validator = validator;
+    block.lastUsed = this.#operation;
+    if (!block.dirty) this.#setDirty(block);
+    return block;
+  }
+
+  #refuseOutside(nr: number, { structure }: BlockValidator): void {
+    if (nr >= 0 && nr < this.#nrBlocks && Number.isInteger(nr)) return;
+    throw new CorruptBlockError({
+      structure,
+      blockNr: nr,
+      field: 'block number',
+      found: nr,
+      expected: `below ${this.#nrBlocks}, the size of the device`,
+    });
+  }
+
+  #setDirty(block: Block): void {
+    block.dirty = true;
+    this.#dirty.push(block);
+  }
+
+  /** Index of a frame that holds nothing. */
+  #takeFrame(): number {
+    if (this.#depth === 0) this.#operation++;
+    const reusable = this.#unused.pop();
+    if (reusable !== undefined) return reusable.frame;
+    if (this.#frames.length > this.#cacheBlocks) {
+      const evicted = this.#evict();
+      if (evicted > 0) return evicted;
+    }
+    return this.#newFrame();
+  }
+
+  #newFrame(): number {
+    if (this.#segmentUsed === this.#segment.length) {
+      this.#segment = new Uint8Array(FRAMES_PER_SEGMENT * BLOCK_SIZE);
+      this.#segmentUsed = 0;
+    }
+    const block = new Block(this.#segment.subarray(this.#segmentUsed, this.#segmentUsed + BLOCK_SIZE), -1);
+    this.#segmentUsed += BLOCK_SIZE;
+    block.frame = this.#frames.length;
+    this.#frames.push(block);
+    return block.frame;
+  }
+
+  /** Frees a frame no operation is using: the first the hand meets that was not used for a round. 0 when there is none. */
+  #evict(): number {
+    // Two rounds at most: once the hand has passed frame 0, only what the running operation holds is spared.
+    for (let step = 2 * this.#frames.length; step > 0; step--) {
+      if (++this.#hand >= this.#frames.length) {
+        this.#hand = 1;
+        this.#lastRound = this.#operation;
+      }
+      const block = this.#frames[this.#hand] as Block;
+      if (block.lastUsed >= this.#operation || block.lastUsed > this.#lastRound || block.nr < 0) continue;
+      if (block.dirty) this.#writeDirty();
+      this.#release(block, this.#hand);
+      this.#unused.pop();
+      return this.#hand;
+    }
+    return 0;
+  }
+
+  #release(block: Block, index: number): void {
+    this.#frameOf[block.nr] = 0;
+    block.nr = -1;
+    block.validator = undefined;
+    block.dirty = false;
+    block.lastUsed = 0;
+    block.frame = index;
+    this.#unused.push(block);
+  }
+
+  /**
+   * Writes the dirty blocks, in runs of neighbours, except those the running operation holds: it may change them again
+   * without telling.
+   */
+  #writeDirty(): void {
+    const held: Block[] = [];
+    const due: Block[] = [];
+    for (const block of this.#dirty) {
+      if (!block.dirty) continue; // listed twice, or dropped since
+      if (block.lastUsed >= this.#operation) held.push(block);
+      else due.push(block);
+    }
+    due.sort((a, b) => a.nr - b.nr);
+    this.#staging ??= new Uint8Array(MAX_RUN * BLOCK_SIZE);
+    for (let from = 0; from < due.length; ) {
+      const first = (due[from] as Block).nr;
+      let nr = 0;
+      while (nr < MAX_RUN && due[from + nr]?.nr === first + nr) {
+        const block = due[from + nr] as Block;
+        block.validator?.prepare(block);
+        this.#staging.set(block.bytes, nr * BLOCK_SIZE);
+        nr++;
+      }
+      this.device.write(first, this.#staging.subarray(0, nr * BLOCK_SIZE));
+      this.counters.nrWritten += nr;
+      for (let i = 0; i < nr; i++) (due[from + i] as Block).dirty = false;
+      from += nr;
+    }
+    this.#dirty = held;
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * Finding an entry: equal or below, at or above, first, last. Nothing is copied and, on a cached tree, nothing allocated.
+ *
+ * A descent leaves the position it found in `tree.index` and returns the leaf, valid until the next call.
+ *
+ * Format: docs/format/btree.md, section 3.
+ */
+import type { Block } from '../block/block.js';
+import { childAt, floorIndex, isLeaf, keyAt, MAX_DEPTH, nodeValidator, nrEntries, valueSize } from './node.js';
+import type { BTree } from './tree.js';
+
+export interface Entry<V> {
+  readonly key: number;
+  readonly value: V;
+}
+
+/** The leaf responsible for `key`; `tree.index` is its last entry with a key ≤ `key`, or -1. */
+export function descendTo<V>(tree: BTree<V>, key: number): Block {
+  const { blocks } = tree.tm;
+  let nr = tree.root;
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
+    const node = blocks.read(nr, nodeValidator);
+    const index = floorIndex(node, key);
+    if (isLeaf(node)) {
+      if (valueSize(node) !== tree.type.size) tree.refuseLeaf(node);
+      tree.index = index;
+      return node;
+    }
+    // Below the lowest key: still the first child, whose leaf will say that there is nothing.
+    nr = childAt(node, index < 0 ? 0 : index);
+  }
+  return tree.refuseDepth();
+}
+
+/** The leaf with the least key ≥ `key`, at `tree.index`; undefined when every key is below. */
+export function ceilingLeaf<V>(tree: BTree<V>, key: number): Block | undefined {
+  const { blocks } = tree.tm;
+  let nr = tree.root;
+  let right = -1; // subtree whose every key is greater than those on the path
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
+    const node = blocks.read(nr, nodeValidator);
+    const index = floorIndex(node, key);
+    if (isLeaf(node)) {
+      if (valueSize(node) !== tree.type.size) tree.refuseLeaf(node);
+      tree.index = index >= 0 && keyAt(node, index) === key ? index : index + 1;
+      if (tree.index < nrEntries(node)) return node;
+      return right < 0 ? undefined : edgeLeaf(tree, right, false);
+    }
+    const at = index < 0 ? 0 : index;
+    if (at + 1 < nrEntries(node)) right = childAt(node, at + 1);
+    nr = childAt(node, at);
+  }
+  return tree.refuseDepth();
+}
+
+export function firstLeaf<V>(tree: BTree<V>): Block {
+  return edgeLeaf(tree, tree.root, false) ?? tree.tm.read(tree.root, nodeValidator);
+}
+
+export function lastLeaf<V>(tree: BTree<V>): Block {
+  return edgeLeaf(tree, tree.root, true) ?? tree.tm.read(tree.root, nodeValidator);
+}
+
+/** The first (or last) leaf below `nr`; undefined when it is empty, which only a root may be. */
+function edgeLeaf<V>(tree: BTree<V>, nr: number, last: boolean): Block | undefined {
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
+    const node = tree.tm.blocks.read(nr, nodeValidator);
+    if (isLeaf(node)) {
+      if (valueSize(node) !== tree.type.size) tree.refuseLeaf(node);
+      tree.index = last ? nrEntries(node) - 1 : 0;
+      return nrEntries(node) === 0 ? undefined : node;
+    }
+    nr = childAt(node, last ? nrEntries(node) - 1 : 0);
+  }
+  return tree.refuseDepth();
+}

@@ -1,0 +1,145 @@
+/**
+ * Trees of trees: the values of every level but the last are roots of trees of the next. "Level" is nesting, not depth.
+ *
+ * The order on the way down matters: an upper leaf is shadowed before the root it holds is looked at, because copying a
+ * shared leaf makes that root shared, and so decides whether it may be changed in place.
+ *
+ * A missing upper key is given an empty subtree by `insert`. Subtrees that become empty stay.
+ *
+ * Format: docs/format/btree.md, sections 2, 2.1, 4 and 5.
+ */
+import { setU64At, u64At } from '../block/block.js';
+import type { TransactionManager } from '../transaction/transaction-manager.js';
+import { descendToInsert, insertEntry } from './insert.js';
+import type { Entry } from './lookup.js';
+import { childAt, setChildAt } from './node.js';
+import { BTree, refuseKey } from './tree.js';
+import type { ValueType } from './value-type.js';
+
+/**
+ * Roots of other trees as values. Copying a shared leaf counts each root once more; giving a value up gives up one reference,
+ * and does not delete the tree below: whoever removes the last one deletes that first.
+ */
+export function subtreeType(tm: TransactionManager): ValueType<number> {
+  const each = (view: DataView, at: number, count: number, change: (begin: number, end: number) => void): void => {
+    for (let i = 0; i < count; ) {
+      const begin = u64At(view, at + 8 * i);
+      let end = begin + 1;
+      for (i++; i < count && u64At(view, at + 8 * i) === end; i++) end++;
+      change(begin, end);
+    }
+  };
+  return {
+    size: 8,
+    decode: u64At,
+    encode: setU64At,
+    inc: (view, at, count) => each(view, at, count, (begin, end) => tm.inc(begin, end)),
+    dec: (view, at, count) => each(view, at, count, (begin, end) => tm.dec(begin, end)),
+    equal: (a, atA, b, atB) => u64At(a, atA) === u64At(b, atB),
+  };
+}
+
+export class NestedBTree<V> {
+  readonly #tm: TransactionManager;
+  readonly nrLevels: number;
+  /** Reused for whichever subtree an operation is in: a handle, not state. */
+  readonly #levels: BTree<number>[] = [];
+  readonly #last: BTree<V>;
+  root: number;
+
+  constructor(tm: TransactionManager, nrLevels: number, type: ValueType<V>, root: number) {
+    if (!Number.isInteger(nrLevels) || nrLevels < 2)
+      throw new RangeError(`a nested tree has 2 levels or more, not ${nrLevels}`);
+    this.#tm = tm;
+    this.nrLevels = nrLevels;
+    this.root = root;
+    const upper = subtreeType(tm);
+    for (let level = 0; level < nrLevels - 1; level++) this.#levels.push(new BTree(tm, upper, 0));
+    this.#last = new BTree(tm, type, 0);
+  }
+
+  static create<V>(tm: TransactionManager, nrLevels: number, type: ValueType<V>): NestedBTree<V> {
+    return new NestedBTree(tm, nrLevels, type, BTree.create(tm, subtreeType(tm)).root);
+  }
+
+  /** The tree that `prefix` (all keys but the last) leads to; for reading. Undefined when there is none. */
+  subtree(prefix: readonly number[]): BTree<V> | undefined {
+    this.#refusePrefix(prefix);
+    let root: number | undefined = this.root;
+    for (let level = 0; level < prefix.length && root !== undefined; level++) {
+      const tree = this.#levels[level] as BTree<number>;
+      tree.root = root;
+      root = tree.lookup(prefix[level] as number);
+    }
+    return root === undefined ? undefined : new BTree(this.#tm, this.#last.type, root);
+  }
+
+  lookup(keys: readonly number[]): V | undefined {
+    return this.subtree(keys.slice(0, -1))?.lookup(keys[keys.length - 1] as number);
+  }
+
+  /** The entry of the last level with the least last key ≥ the one given; the keys before it match exactly. */
+  ceiling(keys: readonly number[]): Entry<V> | undefined {
+    return this.subtree(keys.slice(0, -1))?.ceiling(keys[keys.length - 1] as number);
+  }
+
+  /** Stores `value`; true when the last key is new. */
+  insert(keys: readonly number[], value: V): boolean {
+    return this.change(keys.slice(0, -1), true, (tree) => tree.insert(keys[keys.length - 1] as number, value)) ?? false;
+  }
+
+  /** Removes the entry; false when it, or a tree on the way to it, is not there. */
+  remove(keys: readonly number[]): boolean {
+    if (this.lookup(keys) === undefined) return false;
+    return this.change(keys.slice(0, -1), false, (tree) => tree.remove(keys[keys.length - 1] as number)) ?? false;
+  }
+
+  /** Removes the entries under `prefix` with a last key in `begin`..`end` (exclusive); returns how many. */
+  removeRange(prefix: readonly number[], begin: number, end: number): number {
+    return this.change(prefix, false, (tree) => tree.removeRange(begin, end)) ?? 0;
+  }
+
+  /**
+   * Runs `work` on the subtree that `prefix` leads to and stores its new root in the levels above. A missing subtree is
+   * created, or, without `create`, the answer is undefined. The handle is only valid inside `work`.
+   */
+  change<T>(prefix: readonly number[], create: boolean, work: (tree: BTree<V>) => T): T | undefined {
+    this.#refusePrefix(prefix);
+    if (!create && this.subtree(prefix) === undefined) return undefined;
+    const roots = [this.root];
+    for (let level = 0; level < prefix.length; level++) {
+      roots.push(this.#slot(roots, level, prefix[level] as number));
+    }
+    this.#last.root = roots[prefix.length] as number;
+    const result = work(this.#last);
+    roots[prefix.length] = this.#last.root;
+    // The slots are this transaction's own by now. Overwritten in place: shadowing has moved the reference already.
+    for (let level = prefix.length - 1; level >= 0; level--) {
+      this.#slot(roots, level, prefix[level] as number, roots[level + 1] as number);
+    }
+    this.root = roots[0] as number;
+    return result;
+  }
+
+  /** The root under `key` in the tree at `roots[level]`, whose path is shadowed; replaced by `newRoot` if that is given. */
+  #slot(roots: number[], level: number, key: number, newRoot?: number): number {
+    const tree = this.#levels[level] as BTree<number>;
+    tree.root = roots[level] as number;
+    return this.#tm.blocks.hold(() => {
+      if (tree.lookup(key) === undefined) {
+        const below: BTree<unknown> = this.#levels[level + 1] ?? this.#last;
+        insertEntry(tree, key, BTree.create(this.#tm, below.type).root);
+      }
+      const leaf = descendToInsert(tree, key);
+      roots[level] = tree.root;
+      if (newRoot !== undefined) setChildAt(leaf, tree.index, newRoot);
+      return childAt(leaf, tree.index);
+    });
+  }
+
+  #refusePrefix(prefix: readonly number[]): void {
+    if (prefix.length !== this.nrLevels - 1)
+      throw new RangeError(`${this.nrLevels - 1} keys lead to a subtree, not ${prefix.length}`);
+    for (const key of prefix) refuseKey(key);
+  }
+}

@@ -1,0 +1,223 @@
+/**
+ * Reference counts of a device other than the metadata device: a pool's data blocks. Its bitmaps and trees are metadata
+ * blocks like any others, so nothing here recurses.
+ *
+ * Index entries live in a tree (key: bitmap number). Those in use are kept in memory and written back by `settle`, which
+ * allocates metadata blocks: the data map is settled before the metadata map.
+ *
+ * Blocks added by `extend` are not handed out, nor counted as free, before the commit.
+ *
+ * Format: docs/format/space-maps.md, sections 4 and 6; 7 for creating and growing.
+ */
+import { CorruptBlockError } from '@pdata/device';
+import { BTree } from '../btree/tree.js';
+import type { ValueType } from '../btree/value-type.js';
+import { NoSpaceError } from '../transaction/errors.js';
+import type { SpaceMap } from '../transaction/space-map.js';
+import type { TransactionManager } from '../transaction/transaction-manager.js';
+import { BitmapCounts, type BitmapIndex, type BitmapState, refCountType } from './bitmap-counts.js';
+import { INDEX_ENTRY_SIZE, type IndexEntry, readIndexEntry, writeIndexEntry } from './index-entry.js';
+import { refuseRange } from './range.js';
+import type { SpaceMapRoot } from './root.js';
+
+export const indexEntryType: ValueType<IndexEntry> = {
+  size: INDEX_ENTRY_SIZE,
+  decode: readIndexEntry,
+  encode: writeIndexEntry,
+};
+
+/** Entries kept from one transaction to the next: enough for 66 million blocks. */
+const MAX_CLEAN_ENTRIES = 4096;
+
+class DataIndex implements BitmapIndex {
+  readonly tree: BTree<IndexEntry>;
+  readonly states = new Map<number, BitmapState>();
+  #latestNr = -1;
+  #latest: BitmapState | undefined;
+
+  constructor(tree: BTree<IndexEntry>) {
+    this.tree = tree;
+  }
+
+  get(bitmapNr: number): BitmapState {
+    if (this.#latestNr === bitmapNr && this.#latest !== undefined) return this.#latest;
+    let state = this.states.get(bitmapNr);
+    if (state === undefined) {
+      const entry = this.tree.lookup(bitmapNr);
+      if (entry === undefined) {
+        throw new CorruptBlockError({
+          structure: 'space-map index tree',
+          blockNr: this.tree.root,
+          field: `entry ${bitmapNr}`,
+          found: 'missing',
+          expected: 'a bitmap block',
+        });
+      }
+      state = { ...entry, committedBlockNr: entry.blockNr, dirty: false };
+      this.states.set(bitmapNr, state);
+    }
+    this.#latestNr = bitmapNr;
+    this.#latest = state;
+    return state;
+  }
+
+  add(bitmapNr: number, entry: IndexEntry): void {
+    this.states.set(bitmapNr, { ...entry, committedBlockNr: 0, dirty: true });
+    this.#latest = undefined;
+  }
+
+  writeBack(): void {
+    const dirty = [...this.states].filter(([, state]) => state.dirty).sort(([a], [b]) => a - b);
+    for (const [bitmapNr, state] of dirty) {
+      this.tree.insert(bitmapNr, state);
+      state.dirty = false;
+    }
+  }
+
+  committed(): void {
+    if (this.states.size > MAX_CLEAN_ENTRIES) {
+      this.states.clear();
+      this.#latest = undefined;
+      return;
+    }
+    for (const state of this.states.values()) state.committedBlockNr = state.blockNr;
+  }
+}
+
+export class DataSpaceMap implements SpaceMap {
+  readonly #tm: TransactionManager;
+  readonly #index: DataIndex;
+  readonly #counts: BitmapCounts;
+  #cursor = 0;
+  #committedNrBlocks: number;
+  #committedNrAllocated: number;
+
+  private constructor(tm: TransactionManager, root: SpaceMapRoot, committed: boolean) {
+    this.#tm = tm;
+    this.#index = new DataIndex(new BTree(tm, indexEntryType, root.bitmapRoot));
+    this.#counts = new BitmapCounts(tm, this.#index, root);
+    this.#committedNrBlocks = committed ? root.nrBlocks : 0;
+    this.#committedNrAllocated = committed ? root.nrAllocated : 0;
+  }
+
+  static open(tm: TransactionManager, root: SpaceMapRoot): DataSpaceMap {
+    return new DataSpaceMap(tm, root, true);
+  }
+
+  /** A map of no blocks: two empty trees. */
+  static create(tm: TransactionManager): DataSpaceMap {
+    return tm.blocks.hold(() => {
+      const bitmapRoot = BTree.create(tm, indexEntryType).root;
+      const refCountRoot = BTree.create(tm, refCountType).root;
+      return new DataSpaceMap(tm, { nrBlocks: 0, nrAllocated: 0, bitmapRoot, refCountRoot }, false);
+    });
+  }
+
+  get nrBlocks(): number {
+    return this.#counts.nrBlocks;
+  }
+
+  /** Blocks of the last commit: what may be handed out already. */
+  get committedNrBlocks(): number {
+    return this.#committedNrBlocks;
+  }
+
+  /** Frees of this transaction count at once, although those blocks are handed out only after the commit. */
+  get nrFree(): number {
+    return (
+      this.#committedNrBlocks - this.#committedNrAllocated - (this.#counts.nrAllocated - this.#committedNrAllocated)
+    );
+  }
+
+  get nrAllocated(): number {
+    return this.#counts.nrAllocated;
+  }
+
+  /** What the superblock is to say after `settle`. */
+  get root(): SpaceMapRoot {
+    const { nrBlocks, nrAllocated, overflow } = this.#counts;
+    return { nrBlocks, nrAllocated, bitmapRoot: this.#index.tree.root, refCountRoot: overflow.root };
+  }
+
+  count(blockNr: number): number {
+    refuseRange(blockNr, blockNr + 1, this.#counts.nrBlocks);
+    return this.#counts.count(blockNr);
+  }
+
+  isShared(blockNr: number): boolean {
+    refuseRange(blockNr, blockNr + 1, this.#counts.nrBlocks);
+    return this.#counts.bitmapValue(blockNr) > 1;
+  }
+
+  inc(begin: number, end = begin + 1): void {
+    this.#each(begin, end, true);
+  }
+
+  dec(begin: number, end = begin + 1): void {
+    this.#each(begin, end, false);
+  }
+
+  setCount(blockNr: number, count: number): void {
+    refuseRange(blockNr, blockNr + 1, this.#counts.nrBlocks);
+    this.#tm.blocks.hold(() => this.#counts.set(blockNr, count));
+  }
+
+  newBlock(): number {
+    const found = this.#findFree();
+    this.#cursor = found + 1;
+    this.inc(found);
+    return found;
+  }
+
+  extend(nr: number): void {
+    if (!Number.isSafeInteger(nr) || nr < 0) throw new RangeError(`cannot extend a space map by ${nr} blocks`);
+    this.#tm.blocks.hold(() => this.#counts.extend(this.#counts.nrBlocks + nr));
+  }
+
+  /**
+   * Gives all blocks of bitmap `bitmapNr` (from `bitmapNr` x 16 320 on), none of which is in use, their counts at once:
+   * `countOf(entry)` for entry 0, 1, … For restoring, where counting one by one would cost a bitmap look-up a mapping.
+   */
+  fillBitmap(bitmapNr: number, countOf: (entry: number) => number): void {
+    this.#tm.blocks.hold(() => this.#counts.fillBitmap(bitmapNr, countOf));
+  }
+
+  /** Writes entries kept in memory into the index tree; `root` is final then. Allocates metadata blocks. */
+  settle(): void {
+    this.#index.writeBack();
+  }
+
+  /** The committed state is now the current one. */
+  committed(): void {
+    this.#index.committed();
+    this.#committedNrBlocks = this.#counts.nrBlocks;
+    this.#committedNrAllocated = this.#counts.nrAllocated;
+  }
+
+  #each(begin: number, end: number, up: boolean): void {
+    refuseRange(begin, end, this.#counts.nrBlocks);
+    const { blocks } = this.#tm;
+    for (let blockNr = begin; blockNr < end; blockNr++) {
+      blocks.enter();
+      try {
+        if (up) this.#counts.inc(blockNr);
+        else this.#counts.dec(blockNr);
+      } finally {
+        blocks.leave();
+      }
+    }
+  }
+
+  #findFree(): number {
+    const committed = this.#committedNrBlocks;
+    for (const [begin, end, hints] of [
+      [this.#cursor, committed, true],
+      [0, Math.min(this.#cursor, committed), true],
+      [0, committed, false],
+    ] as const) {
+      const found = this.#counts.findFree(begin, end, committed, hints);
+      if (found >= 0) return found;
+    }
+    throw new NoSpaceError(`no data block is free: all ${committed} are in use, now or by the last commit`);
+  }
+}

@@ -1,0 +1,384 @@
+/**
+ * Reference counts of the metadata device, kept in blocks of that very device.
+ *
+ * Changing a count may copy the bitmap that holds it (one block allocated, one freed) and change the reference-count tree
+ * (more of both): changes to the map that is being changed. So a request that arrives meanwhile is only queued, and the
+ * outermost one drains the queue when it has done its own work.
+ *
+ * First in, first out. Within one outermost operation a fresh block can be counted and given up again (a leaf copied, then
+ * merged away): `inc R'`, …, `dec R'`. In any other order the decrement meets a count of 0.
+ *
+ * The queue ends because a block shadowed in this transaction is changed in place from then on: each entry touches at most
+ * one bitmap and one path of the reference-count tree.
+ *
+ * Bootstrap mode (creating, growing): the bitmaps for the blocks being handed out do not exist yet, so the map answers from
+ * a cursor alone and queues all counting until they do.
+ *
+ * Format: docs/format/space-maps.md, sections 4 to 7.
+ */
+import { CorruptBlockError, invariant } from '@pdata/device';
+import { BTree } from '../btree/tree.js';
+import { NoSpaceError } from '../transaction/errors.js';
+import type { MetadataSpaceMapInTransaction, TransactionManager } from '../transaction/transaction-manager.js';
+import { ENTRIES_PER_BITMAP, nrBitmapsFor } from './bitmap.js';
+import { BitmapCounts, type BitmapIndex, type BitmapState, refCountType } from './bitmap-counts.js';
+import {
+  ENTRIES_PER_INDEX_BLOCK,
+  type IndexEntry,
+  indexBlockValidator,
+  indexEntryOffset,
+  readIndexEntry,
+  writeIndexEntry,
+} from './index-entry.js';
+import { refuseRange } from './range.js';
+import type { SpaceMapRoot } from './root.js';
+
+/** 255 bitmaps of 16 320 blocks: 15.9 GiB. What lies behind on a larger device is never used. */
+export const MAX_METADATA_BLOCKS = ENTRIES_PER_INDEX_BLOCK * ENTRIES_PER_BITMAP;
+
+interface PendingCount {
+  readonly delta: 1 | -1;
+  /** First block it still has to be applied to. */
+  begin: number;
+  readonly end: number;
+}
+
+const nothing = (): void => {};
+
+/** Count changes that wait for their turn, in the order they arrived. */
+class PendingCounts {
+  readonly #entries: PendingCount[] = [];
+  #first = 0;
+
+  get isEmpty(): boolean {
+    return this.#first === this.#entries.length;
+  }
+
+  push(delta: 1 | -1, begin: number, end: number): void {
+    this.#entries.push({ delta, begin, end });
+  }
+
+  /** The oldest entry; it stays, and keeps counting, until `shift`. */
+  get oldest(): PendingCount {
+    return this.#entries[this.#first] as PendingCount;
+  }
+
+  shift(): void {
+    this.#first++;
+    if (this.#first === this.#entries.length) this.clear();
+  }
+
+  /** What all pending changes add to the count of `blockNr`. */
+  sum(blockNr: number): number {
+    let sum = 0;
+    for (let i = this.#first; i < this.#entries.length; i++) {
+      const { delta, begin, end } = this.#entries[i] as PendingCount;
+      if (blockNr >= begin && blockNr < end) sum += delta;
+    }
+    return sum;
+  }
+
+  /** Whether an increment of `blockNr` is pending. */
+  increments(blockNr: number): boolean {
+    for (let i = this.#first; i < this.#entries.length; i++) {
+      const { delta, begin, end } = this.#entries[i] as PendingCount;
+      if (delta === 1 && blockNr >= begin && blockNr < end) return true;
+    }
+    return false;
+  }
+
+  clear(): void {
+    this.#entries.length = 0;
+    this.#first = 0;
+  }
+}
+
+/** All index entries of the metadata kind fit in one block, so they are all in memory. */
+class MetadataIndex implements BitmapIndex {
+  readonly states: BitmapState[] = [];
+  readonly #blockNr: () => number;
+
+  constructor(blockNr: () => number) {
+    this.#blockNr = blockNr;
+  }
+
+  get(bitmapNr: number): BitmapState {
+    const state = this.states[bitmapNr];
+    if (state !== undefined) return state;
+    throw new CorruptBlockError({
+      structure: 'metadata index',
+      blockNr: this.#blockNr(),
+      field: `entry ${bitmapNr}`,
+      found: 'missing',
+      expected: 'a bitmap block',
+    });
+  }
+
+  add(bitmapNr: number, entry: IndexEntry): void {
+    this.states[bitmapNr] = { ...entry, committedBlockNr: 0, dirty: true };
+  }
+}
+
+export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
+  readonly #tm: TransactionManager;
+  readonly #index: MetadataIndex;
+  readonly #counts: BitmapCounts;
+  #indexBlock: number;
+  readonly #pending = new PendingCounts();
+  /** Depth of changes under way: above 0, requests are queued. */
+  #changing = 0;
+  #bootstrap = false;
+  /** Bootstrap mode hands out blocks below this one. */
+  #bootstrapEnd = 0;
+  #cursor: number;
+  #committedNrBlocks: number;
+  #committedNrAllocated: number;
+  #nrAllocatedSince = 0;
+  #threshold: { nrFree: number; reached: () => void; below: boolean } | undefined;
+
+  private constructor(tm: TransactionManager, root: SpaceMapRoot) {
+    this.#tm = tm;
+    this.#indexBlock = root.bitmapRoot;
+    this.#index = new MetadataIndex(() => this.#indexBlock);
+    this.#counts = new BitmapCounts(tm, this.#index, root);
+    this.#cursor = 0;
+    this.#committedNrBlocks = root.nrBlocks;
+    this.#committedNrAllocated = root.nrAllocated;
+    tm.attach(this);
+  }
+
+  /** The map of a committed device. */
+  static open(tm: TransactionManager, root: SpaceMapRoot): MetadataSpaceMap {
+    const nrBitmaps = nrBitmapsFor(root.nrBlocks);
+    if (root.nrBlocks > tm.blocks.nrBlocks || nrBitmaps > ENTRIES_PER_INDEX_BLOCK) {
+      throw new CorruptBlockError({
+        structure: 'metadata space map',
+        blockNr: root.bitmapRoot,
+        field: 'nrBlocks',
+        found: root.nrBlocks,
+        expected: `at most ${Math.min(tm.blocks.nrBlocks, MAX_METADATA_BLOCKS)}, the size of the device (cut short?)`,
+      });
+    }
+    const map = new MetadataSpaceMap(tm, root);
+    const { view } = tm.read(root.bitmapRoot, indexBlockValidator);
+    for (let i = 0; i < nrBitmaps; i++) {
+      const entry = readIndexEntry(view, indexEntryOffset(i));
+      map.#index.states.push({ ...entry, committedBlockNr: entry.blockNr, dirty: false });
+    }
+    return map;
+  }
+
+  /**
+   * The map of an empty device, block 0 taken by the superblock: index block 1, reference-count tree 2, bitmaps from 3 on.
+   */
+  static create(tm: TransactionManager, nrBlocks: number): MetadataSpaceMap {
+    const map = new MetadataSpaceMap(tm, { nrBlocks: 0, nrAllocated: 0, bitmapRoot: 0, refCountRoot: 0 });
+    map.#bootstrap = true;
+    map.#cursor = 1;
+    map.#bootstrapEnd = Math.min(nrBlocks, MAX_METADATA_BLOCKS);
+    tm.blocks.hold(() => {
+      map.#indexBlock = tm.newBlock(indexBlockValidator).nr;
+      map.#counts.overflow.root = BTree.create(tm, refCountType).root;
+      map.#counts.extend(map.#bootstrapEnd);
+      map.#bootstrap = false;
+      map.inc(0, map.#cursor);
+    });
+    return map;
+  }
+
+  get nrBlocks(): number {
+    return this.#counts.nrBlocks;
+  }
+
+  get nrFree(): number {
+    return this.#committedNrBlocks - this.#committedNrAllocated - this.#nrAllocatedSince;
+  }
+
+  get nrAllocated(): number {
+    return this.#counts.nrAllocated;
+  }
+
+  /** What the superblock is to say after `settle`. */
+  get root(): SpaceMapRoot {
+    const { nrBlocks, nrAllocated, overflow } = this.#counts;
+    return { nrBlocks, nrAllocated, bitmapRoot: this.#indexBlock, refCountRoot: overflow.root };
+  }
+
+  /** Bitmap entries as they are now, for audits and inspection. */
+  get bitmaps(): readonly Readonly<BitmapState>[] {
+    return this.#index.states;
+  }
+
+  /** `reached` is called when an allocation brings the free blocks down to `nrFree`, and again only after they rose above. */
+  setThreshold(nrFree: number, reached: () => void): void {
+    this.#threshold = { nrFree, reached, below: false };
+  }
+
+  count(blockNr: number): number {
+    if (this.#bootstrap) return blockNr < this.#cursor ? 1 : 0;
+    refuseRange(blockNr, blockNr + 1, this.#counts.nrBlocks);
+    const count = this.#counts.count(blockNr);
+    return this.#pending.isEmpty ? count : count + this.#pending.sum(blockNr);
+  }
+
+  isShared(blockNr: number): boolean {
+    if (this.#bootstrap) return false;
+    if (blockNr >= this.#counts.nrBlocks) return false; // outside; reading it will say so
+    const value = this.#counts.bitmapValue(blockNr);
+    if (this.#pending.isEmpty) return value > 1;
+    return this.count(blockNr) > 1;
+  }
+
+  inc(begin: number, end = begin + 1): void {
+    this.#request(1, begin, end);
+  }
+
+  dec(begin: number, end = begin + 1): void {
+    this.#request(-1, begin, end);
+  }
+
+  setCount(blockNr: number, count: number): void {
+    refuseRange(blockNr, blockNr + 1, this.#counts.nrBlocks);
+    invariant(this.#changing === 0 && !this.#bootstrap, 'setCount while the space map is being changed');
+    this.#change(() => this.#counts.set(blockNr, count));
+  }
+
+  newBlock(): number {
+    if (this.#bootstrap) return this.#bootstrapBlock();
+    const found = this.#findFree();
+    this.#cursor = found + 1;
+    this.#nrAllocatedSince++;
+    this.#request(1, found, found + 1);
+    this.#checkThreshold();
+    return found;
+  }
+
+  extend(nr: number): void {
+    const oldNrBlocks = this.#counts.nrBlocks;
+    const newNrBlocks = oldNrBlocks + nr;
+    if (newNrBlocks > MAX_METADATA_BLOCKS) {
+      throw new RangeError(`a metadata device has at most ${MAX_METADATA_BLOCKS} usable blocks, not ${newNrBlocks}`);
+    }
+    if (newNrBlocks > this.#tm.blocks.nrBlocks) {
+      throw new RangeError(`the device has ${this.#tm.blocks.nrBlocks} blocks, fewer than ${newNrBlocks}`);
+    }
+    if (nr <= 0) return;
+    invariant(this.#changing === 0, 'extend while the space map is being changed');
+    this.#tm.blocks.hold(() => {
+      // All that growing allocates comes from the new part, whose bitmaps may not exist yet.
+      this.#cursor = oldNrBlocks;
+      this.#bootstrapEnd = newNrBlocks;
+      this.#bootstrap = true;
+      this.#counts.extend(newNrBlocks);
+      for (let counted = oldNrBlocks; counted < this.#cursor; ) {
+        const end = this.#cursor;
+        this.#pending.push(1, counted, end);
+        counted = end;
+        this.#change(nothing);
+        this.#writeIndex();
+      }
+      this.#bootstrap = false;
+    });
+  }
+
+  settle(): void {
+    // Copying the index block changes counts, and so entries: the copy is filled afterwards, and is complete.
+    this.#writeIndex();
+    invariant(this.#pending.isEmpty, 'count changes pending at the commit');
+  }
+
+  committed(): void {
+    for (const state of this.#index.states) state.committedBlockNr = state.blockNr;
+    this.#committedNrBlocks = this.#counts.nrBlocks;
+    this.#committedNrAllocated = this.#counts.nrAllocated;
+    this.#nrAllocatedSince = 0;
+    if (this.#threshold !== undefined && this.nrFree > this.#threshold.nrFree) this.#threshold.below = false;
+  }
+
+  #writeIndex(): void {
+    const { states } = this.#index;
+    if (!states.some((state) => state.dirty)) return;
+    const block = this.#tm.shadow(this.#indexBlock, indexBlockValidator, undefined);
+    this.#indexBlock = block.nr;
+    states.forEach((state, i) => {
+      writeIndexEntry(block.view, indexEntryOffset(i), state);
+      state.dirty = false;
+    });
+  }
+
+  /**
+   * Every change goes through the queue, the outermost too: while it is being applied it counts as pending, so that a block
+   * just found free is not found again by an allocation that its own counting needs.
+   */
+  #request(delta: 1 | -1, begin: number, end: number): void {
+    if (this.#changing > 0 || this.#bootstrap) {
+      this.#pending.push(delta, begin, end);
+      return;
+    }
+    refuseRange(begin, end, this.#counts.nrBlocks);
+    this.#pending.push(delta, begin, end);
+    this.#change(nothing);
+  }
+
+  /** Runs `own`, then whatever changes have been queued, oldest first. */
+  #change(own: () => void): void {
+    const { blocks } = this.#tm;
+    blocks.enter();
+    this.#changing++;
+    try {
+      own();
+      while (!this.#pending.isEmpty) {
+        // One block at a time, each pending until it is applied: neither lost nor seen twice.
+        const { oldest } = this.#pending;
+        refuseRange(oldest.begin, oldest.end, this.#counts.nrBlocks);
+        for (; oldest.begin < oldest.end; oldest.begin++) {
+          if (oldest.delta === 1) this.#counts.inc(oldest.begin);
+          else this.#counts.dec(oldest.begin);
+        }
+        this.#pending.shift();
+      }
+    } finally {
+      this.#changing--;
+      blocks.leave();
+    }
+  }
+
+  #findFree(): number {
+    const { nrBlocks } = this.#counts;
+    const committed = this.#committedNrBlocks;
+    // From the cursor on, then from the start; then without the hints, which a foreign tool may have left wrong.
+    for (const [begin, end, hints] of [
+      [this.#cursor, nrBlocks, true],
+      [0, Math.min(this.#cursor, nrBlocks), true],
+      [0, nrBlocks, false],
+    ] as const) {
+      let found = this.#counts.findFree(begin, end, committed, hints);
+      // A queued increment is a block handed out moments ago. The kernel relies on its cursor not coming round to it.
+      while (found >= 0 && !this.#pending.isEmpty && this.#pending.increments(found)) {
+        found = this.#counts.findFree(found + 1, end, committed, hints);
+      }
+      if (found >= 0) return found;
+    }
+    throw new NoSpaceError(
+      `the metadata device ${this.#tm.blocks.device.name} is full: all ${nrBlocks} blocks are in use, now or by the last commit; grow it, or delete something and commit`,
+    );
+  }
+
+  #bootstrapBlock(): number {
+    if (this.#cursor >= this.#bootstrapEnd) {
+      throw new NoSpaceError(
+        `${this.#bootstrapEnd} blocks are too few for the metadata device ${this.#tm.blocks.device.name}`,
+      );
+    }
+    return this.#cursor++;
+  }
+
+  #checkThreshold(): void {
+    const threshold = this.#threshold;
+    if (threshold === undefined) return;
+    const below = this.nrFree <= threshold.nrFree;
+    const reached = below && !threshold.below;
+    threshold.below = below;
+    if (reached) threshold.reached();
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * Copy-on-write over the block manager: which blocks this transaction may write, and the two steps that commit it.
+ *
+ * A block reachable from the committed superblock is never overwritten. To change one is to *shadow* it: its content is
+ * copied to a block that is free both now and in the last commit, and the path above it is shadowed likewise, up to the
+ * superblock, whose single write makes all of it visible.
+ *
+ *   shadowed already   count > 1   what `shadow` does
+ *   yes                no          hands out the block itself; nothing is copied or counted
+ *   otherwise                      copies to a new block (count 1); the original loses one reference
+ *
+ * If the original was shared, the copy is one more reader of whatever it points at; `shadow` then has the caller's
+ * `incChildren` count that. If it was not, the children simply change hands.
+ *
+ * A commit: `preCommit` (space map settled, every dirty block written, flush), then `commit` (superblock written, flush).
+ * Between the two nothing may be allocated or counted. Two flushes, one superblock write.
+ *
+ * Not here: what the superblock says, and putting the roots into it; that is the target's.
+ * Format: docs/format/block-and-transaction.md, sections 2 and 3.
+ */
+import { invariant } from '@pdata/device';
+import type { Block, BlockValidator } from '../block/block.js';
+import type { BlockManager } from '../block/block-manager.js';
+import type { SpaceMapRoot } from '../space-map/root.js';
+import type { SpaceMap } from './space-map.js';
+
+/** What the transaction manager asks of the map of its own device besides counting. */
+export interface MetadataSpaceMapInTransaction extends SpaceMap {
+  /** What the superblock is to say after `settle`. */
+  readonly root: SpaceMapRoot;
+  /** `reached` is called when an allocation brings the free blocks down to `nrFree`, and again only after they rose above. */
+  setThreshold(nrFree: number, reached: () => void): void;
+  /** Writes what is kept in memory into blocks, so that the map's root describes this transaction. */
+  settle(): void;
+  /** The committed state is now the current one. */
+  committed(): void;
+}
+
+/** Adds one reference to everything `copy` points at, because its original is still read by others. */
+export type IncChildren = (copy: Block) => void;
+
+export class TransactionManager {
+  readonly blocks: BlockManager;
+  /** Blocks allocated by this transaction, one bit each. */
+  #shadows: Uint8Array;
+  #spaceMap: MetadataSpaceMapInTransaction | undefined;
+  /** Set between preCommit and commit. */
+  #settled = false;
+
+  constructor(blocks: BlockManager) {
+    this.blocks = blocks;
+    this.#shadows = new Uint8Array((blocks.nrBlocks + 7) >>> 3);
+  }
+
+  /** @internal Ties the knot; see space-map/metadata-space-map.ts. */
+  attach(spaceMap: MetadataSpaceMapInTransaction): void {
+    this.#spaceMap = spaceMap;
+  }
+
+  /** The reference counts of the metadata device. */
+  get spaceMap(): MetadataSpaceMapInTransaction {
+    invariant(this.#spaceMap !== undefined, 'transaction manager without its space map');
+    return this.#spaceMap;
+  }
+
+  /** A new block full of zeros, with a count of 1. @throws {@link NoSpaceError} */
+  newBlock(validator: BlockValidator): Block {
+    this.#refuseWhenSettled();
+    const nr = this.spaceMap.newBlock();
+    const block = this.blocks.zero(nr, validator);
+    this.#addShadow(nr);
+    return block;
+  }
+
+  /**
+   * Block `nr`, or its copy, for this transaction to write. The caller stores the number of what it gets where `nr` stood,
+   * in a parent that it shadowed before, and does not touch `nr` again.
+   *
+   * @throws {@link NoSpaceError} when the metadata device is full
+   * @throws {@link CorruptBlockError} when `validator` refuses `nr`
+   */
+  shadow(nr: number, validator: BlockValidator, incChildren: IncChildren | undefined): Block {
+    this.#refuseWhenSettled();
+    const shared = this.spaceMap.isShared(nr);
+    if (!shared && this.#isShadow(nr)) return this.blocks.write(nr, validator);
+    const copyNr = this.spaceMap.newBlock();
+    this.spaceMap.dec(nr);
+    const copy = this.blocks.copy(nr, copyNr, validator);
+    this.#addShadow(copyNr);
+    if (shared) incChildren?.(copy);
+    return copy;
+  }
+
+  read(nr: number, validator: BlockValidator): Block {
+    return this.blocks.read(nr, validator);
+  }
+
+  inc(begin: number, end?: number): void {
+    this.#refuseWhenSettled();
+    this.spaceMap.inc(begin, end);
+  }
+
+  dec(begin: number, end?: number): void {
+    this.#refuseWhenSettled();
+    this.spaceMap.dec(begin, end);
+  }
+
+  /** Takes notice that the device has grown; its space map is extended separately. */
+  deviceGrew(): void {
+    this.blocks.deviceGrew();
+    const grown = new Uint8Array((this.blocks.nrBlocks + 7) >>> 3);
+    grown.set(this.#shadows);
+    this.#shadows = grown;
+  }
+
+  /** First half of a commit: afterwards everything but the superblock is durable, and the space map's root is final. */
+  preCommit(): void {
+    this.#refuseWhenSettled();
+    this.blocks.hold(() => this.spaceMap.settle());
+    this.#settled = true;
+    this.blocks.flush();
+  }
+
+  /**
+   * Second half: the superblock in block 0 is handed to `fill`, written and flushed. When this returns the transaction is
+   * durable, and the next one has begun.
+   *
+   * @param how `formatting`: block 0 is not read, and handed to `fill` full of zeros
+   */
+  commit(validator: BlockValidator, fill: (superblock: Block) => void, how: { formatting?: boolean } = {}): void {
+    invariant(this.#settled, 'commit without preCommit');
+    fill(how.formatting ? this.blocks.zero(0, validator) : this.blocks.write(0, validator));
+    this.blocks.flush();
+    this.#settled = false;
+    this.#shadows.fill(0);
+    this.spaceMap.committed();
+  }
+
+  #refuseWhenSettled(): void {
+    // An allocation after the space map was written would be lost with the commit.
+    invariant(!this.#settled, 'the transaction changed between preCommit and commit');
+  }
+
+  #isShadow(nr: number): boolean {
+    return (((this.#shadows[nr >>> 3] as number) >>> (nr & 7)) & 1) === 1;
+  }
+
+  #addShadow(nr: number): void {
+    this.#shadows[nr >>> 3] = (this.#shadows[nr >>> 3] as number) | (1 << (nr & 7));
+  }
+}
