@@ -68,7 +68,7 @@ export class FaultyMetadataDevice implements MetadataDevice {
   read(firstBlockNr: number, into: Uint8Array): void {
     const nrBlocks = into.byteLength / BLOCK_SIZE;
     if (this.#nextFault('read', firstBlockNr, nrBlocks)) {
-      throw this.#injected(`read ${blocksInWords(firstBlockNr, nrBlocks)} of`);
+      throw this.#injected(`read ${blocksInWords(firstBlockNr, nrBlocks)} of ${this.name}`);
     }
     this.#inner.read(firstBlockNr, into);
   }
@@ -86,7 +86,7 @@ export class FaultyMetadataDevice implements MetadataDevice {
       halfDone.set(from.subarray(0, Math.floor(from.byteLength / 2 / SECTOR_SIZE) * SECTOR_SIZE));
       this.#inner.write(firstBlockNr, halfDone);
     }
-    throw this.#injected(`write ${blocksInWords(firstBlockNr, nrBlocks)} of`);
+    throw this.#injected(`write ${blocksInWords(firstBlockNr, nrBlocks)} of ${this.name}`);
   }
 
   flush(): void {
@@ -100,7 +100,7 @@ export class FaultyMetadataDevice implements MetadataDevice {
   }
 
   grow(nrBlocks: number): void {
-    if (this.#nextFault('grow')) throw this.#injected(`grow to ${nrBlocks} blocks`);
+    if (this.#nextFault('grow')) throw this.#injected(`grow ${this.name} to ${nrBlocks} blocks`);
     this.#inner.grow(nrBlocks);
   }
 
@@ -122,10 +122,10 @@ export class FaultyMetadataDevice implements MetadataDevice {
     const fault = this.#nextFault('flush');
     if (fault === undefined && !this.#hasLostAFlush) return;
     this.#hasLostAFlush = true;
-    throw this.#injected('flush');
+    throw this.#injected(`flush ${this.name}`);
   }
 
-  #injected(operation: string): DeviceError {
-    return new DeviceError(`cannot ${operation} ${this.name}: injected fault`);
+  #injected(attempted: string): DeviceError {
+    return new DeviceError(`cannot ${attempted}: injected fault`);
   }
 }

@@ -122,7 +122,7 @@ class FileMetadataDevice implements MetadataDevice {
         done += moved;
       }
     } catch (cause) {
-      throw this.#failure(`read ${blocksInWords(firstBlockNr, nr)} of`, cause);
+      throw this.#failure(`read ${blocksInWords(firstBlockNr, nr)} of ${this.name}`, cause);
     }
   }
 
@@ -140,7 +140,7 @@ class FileMetadataDevice implements MetadataDevice {
         done += moved;
       }
     } catch (cause) {
-      throw this.#failure(`write ${blocksInWords(firstBlockNr, nr)} of`, cause);
+      throw this.#failure(`write ${blocksInWords(firstBlockNr, nr)} of ${this.name}`, cause);
     }
   }
 
@@ -174,7 +174,7 @@ class FileMetadataDevice implements MetadataDevice {
         ftruncateSync(this.#fd, nrBlocks * BLOCK_SIZE);
       }
     } catch (cause) {
-      throw this.#failure(`grow to ${nrBlocks} blocks`, cause);
+      throw this.#failure(`grow ${this.name} to ${nrBlocks} blocks`, cause);
     }
     this.#nrBlocks = Math.floor(sizeInBytes(this.#fd, this.name) / BLOCK_SIZE);
     if (this.#nrBlocks < nrBlocks) {
@@ -210,12 +210,12 @@ class FileMetadataDevice implements MetadataDevice {
   }
 
   #failedFlush(cause: unknown): DeviceError {
-    const failure = this.#failure('flush', cause);
+    const failure = this.#failure(`flush ${this.name}`, cause);
     this.#flushFailure ??= failure;
     return failure;
   }
 
-  #failure(operation: string, cause: unknown): DeviceError {
-    return new DeviceError(`cannot ${operation} ${this.name}: ${(cause as Error).message}`, { cause });
+  #failure(attempted: string, cause: unknown): DeviceError {
+    return new DeviceError(`cannot ${attempted}: ${(cause as Error).message}`, { cause });
   }
 }
