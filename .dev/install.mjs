@@ -8,18 +8,25 @@ import { join } from 'node:path';
 import { pnpm } from './pnpm.mjs';
 import { cacheFolder, Expected, packages, root } from './workspace.mjs';
 
+const INSTALL = ['install', '--config.confirm-modules-purge=false'];
+
 export function install() {
   const stamp = join(cacheFolder, 'installed');
   const before = fingerprint();
   if (isInstalled() && existsSync(stamp) && readFileSync(stamp, 'utf8') === before) return;
 
-  // In CI the lock file is law; at a desk pnpm may bring it up to date with a changed manifest.
-  const frozen = process.env.CI ? '--frozen-lockfile' : '--prefer-frozen-lockfile';
-  const exitCode = pnpm(['install', frozen, '--config.confirm-modules-purge=false']);
+  // Exactly what the lock file says. Its hashes were judged when they were committed, so pnpm need not ask the registry
+  // for the age of every package again (which doubles the time, and fails on registries that do not tell).
+  let exitCode = pnpm([...INSTALL, '--frozen-lockfile', '--config.minimum-release-age=0']);
+  if (exitCode !== 0 && !process.env.CI) {
+    console.log('Trying again with pnpm-lock.yaml brought up to date …');
+    exitCode = pnpm([...INSTALL, '--no-frozen-lockfile']);
+  }
   if (exitCode !== 0 || !isInstalled()) {
     throw new Expected(
       `pnpm install failed (exit code ${exitCode}); its own message stands above.\n` +
-        'The first run needs the network. If pnpm-lock.yaml is out of date, run `npm run pnpm -- install` and commit it.',
+        'The first run needs the network, later ones do not. If pnpm-lock.yaml does not fit the manifests, run ' +
+        '`npm run pnpm -- install` and commit it.',
     );
   }
   mkdirSync(cacheFolder, { recursive: true });
