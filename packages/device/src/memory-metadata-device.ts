@@ -8,22 +8,24 @@ import { nrBlocksOfRun, requireDeviceSize } from './block-run.js';
 import { ClosedError, DeviceError, DeviceOpenError, ReadOnlyError } from './errors.js';
 import { BLOCK_SIZE, type MetadataDevice } from './metadata-device.js';
 
-interface Naming {
-  /** Name for messages; "memory" when left out. */
-  readonly name?: string;
-}
-
 /** Either a size, for a device of zeroes, or the bytes to use. */
-export type MemoryMetadataDeviceOptions = Naming &
-  (
-    | { readonly nrBlocks: number; readonly bytes?: never; readonly readOnly?: never }
-    | {
-        /** Used in place, not copied: what is written to the device is written here. A part of a block at the end is ignored. */
-        readonly bytes: Uint8Array;
-        readonly readOnly?: boolean;
-        readonly nrBlocks?: never;
-      }
-  );
+export type MemoryMetadataDeviceOptions =
+  | {
+      /** Name for messages; "memory" when left out. */
+      readonly name?: string;
+      readonly nrBlocks: number;
+      readonly bytes?: never;
+      readonly readOnly?: never;
+    }
+  | {
+      /** Name for messages; "memory" when left out. */
+      readonly name?: string;
+      /** Used in place, not copied: what is written to the device is written here. A part of a block at the end is ignored. */
+      readonly bytes: Uint8Array;
+      /** Default false. */
+      readonly readOnly?: boolean;
+      readonly nrBlocks?: never;
+    };
 
 export class MemoryMetadataDevice implements MetadataDevice {
   readonly name: string;
