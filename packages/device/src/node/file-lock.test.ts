@@ -1,7 +1,7 @@
 /** Locks of files, in this process and between processes. The order of the first two tests matters: see there. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import Module, { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -86,6 +86,20 @@ it('lets a writer in alone, in the same process too', () => {
   expect(thrownBy(() => open({ mode: 'write' }))).toBeInstanceOf(DeviceBusyError);
   writer.close();
   open({ mode: 'read' });
+});
+
+// The bug of kernel commit 9b1cc9f2: two metadata objects over one device, each with its own idea of it.
+it('recognises the same file under another name', () => {
+  const [hardLink, symbolicLink] = [join(folder, 'hard-link'), join(folder, 'symbolic-link')];
+  linkSync(path, hardLink);
+  symlinkSync(path, symbolicLink);
+  open({ mode: 'write' });
+  for (const other of [hardLink, symbolicLink]) {
+    const refusal = thrownBy(() => openFileMetadataDevice(other, { mode: 'write' }));
+    expect(refusal).toBeInstanceOf(DeviceBusyError);
+    expect(refusal.message).toContain(other);
+    rmSync(other);
+  }
 });
 
 it('ignores the locks of others when asked to', () => {
