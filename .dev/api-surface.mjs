@@ -23,6 +23,11 @@ export function checkApi({ update }) {
       const name = [mainName, subpath.slice(2)].filter(Boolean).join('-');
       const mainEntry = subpath === '.' ? undefined : mainName;
       reports.add(`${name}.api.md`);
+      if (!existsSync(join(root, folder, types))) {
+        console.error(`${manifest.name}: ${types} is missing; the build has to succeed first.`);
+        nrWrong++;
+        continue;
+      }
       nrWrong += entryIsTrue({ folder, manifest, types, name, mainEntry, update }) ? 0 : 1;
     }
   }
@@ -123,5 +128,5 @@ function lineChanges(before, now) {
     ...old.filter((line) => !hasLine.has(line)).map((line) => `  - ${line}`),
     ...fresh.filter((line) => !hadLine.has(line)).map((line) => `  + ${line}`),
   ];
-  return [...lines.slice(0, 60), ...(lines.length > 60 ? [`  … ${lines.length - 60} more`] : [])].join('\n');
+  return [...lines.slice(0, 30), ...(lines.length > 30 ? [`  … ${lines.length - 30} more`] : [])].join('\n');
 }
