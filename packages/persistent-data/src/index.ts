@@ -13,6 +13,7 @@ export {
   u64At,
 } from './block/block.js';
 export { BlockManager, type BlockManagerCounters, type BlockManagerOptions } from './block/block-manager.js';
+export { claimDevice } from './block/claim.js';
 export { BTreeBuilder, type BuiltNode, buildTree } from './btree/build.js';
 export type { BTreeCursor } from './btree/cursor.js';
 export type { Entry } from './btree/lookup.js';
@@ -49,7 +50,12 @@ export {
   writeIndexEntry,
 } from './space-map/index-entry.js';
 export { MAX_METADATA_BLOCKS } from './space-map/metadata-space-map.js';
-export { createTransactionManager, openTransactionManager } from './space-map/open.js';
+export {
+  createTransactionManager,
+  createTransactionManagerOn,
+  openTransactionManager,
+  openTransactionManagerOn,
+} from './space-map/open.js';
 export { readSpaceMapRoot, SPACE_MAP_ROOT_SIZE, type SpaceMapRoot, writeSpaceMapRoot } from './space-map/root.js';
 export { AbortRequiredError, CountRangeError, NoSpaceError } from './transaction/errors.js';
 export type { SpaceMap } from './transaction/space-map.js';

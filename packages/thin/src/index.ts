@@ -1,4 +1,51 @@
-export {};
+/**
+ * Thin provisioning's metadata, byte for byte as Linux's thin-pool target keeps it: {@link ThinMetadata} opens, changes and
+ * commits it; check, dump, restore and list work on it as a whole.
+ * @packageDocumentation
+ */
+export { dataBlockAt, MAX_DATA_BLOCKS, MAX_TIME, timeAt } from './format/block-time.js';
+export { DEVICE_DETAILS_SIZE, type DeviceDetails, deviceDetailsType } from './format/device-details.js';
+export {
+  MAX_DATA_BLOCK_SIZE,
+  MAX_THIN_ID,
+  MIN_DATA_BLOCK_SIZE,
+  MIN_METADATA_BLOCKS,
+  metadataReserve,
+} from './format/limits.js';
+export {
+  NEEDS_CHECK,
+  readThinSuperblock,
+  type ThinSuperblock,
+  thinSuperblockValidator,
+  writeThinSuperblock,
+} from './format/superblock.js';
 export { type DumpOptions, type DumpSummary, dumpThin } from './maintenance/dump/dump.js';
 export { NoMetadataSnapshotError } from './maintenance/dump/outline.js';
 export { type ThinDamage, ThinDamageError } from './maintenance/dump/thin-damage.js';
+export {
+  type ListedThin,
+  type ListOptions,
+  type ListSummary,
+  listThin,
+  type ThinMappings,
+} from './maintenance/list/list.js';
+export { estimateMetadataBlocks, MAX_METADATA_BLOCKS, type PoolShape } from './maintenance/metadata-size.js';
+export type { Progress, WorkOptions } from './maintenance/work.js';
+export {
+  CommitError,
+  DeviceExistsError,
+  MetadataSnapshotError,
+  NoSuchDeviceError,
+  NotFormattedError,
+  PoolTimeError,
+  ResizeError,
+  TransactionIdError,
+  UnsupportedMetadataError,
+} from './metadata/errors.js';
+export type { MappedRange, Mapping } from './metadata/mappings.js';
+export {
+  type FormatThinMetadataOptions,
+  type OpenThinMetadataOptions,
+  ThinMetadata,
+  type ThinMetadataOptions,
+} from './metadata/thin-metadata.js';

@@ -62,6 +62,11 @@ export class NestedBTree<V> {
     return new NestedBTree(tm, nrLevels, type, BTree.create(tm, subtreeType(tm)).root);
   }
 
+  /** What the last level stores. */
+  get type(): ValueType<V> {
+    return this.#last.type;
+  }
+
   /** The tree that `prefix` (all keys but the last) leads to; for reading. Undefined when there is none. */
   subtree(prefix: readonly number[]): BTree<V> | undefined {
     this.#refusePrefix(prefix);

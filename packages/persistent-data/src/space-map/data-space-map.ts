@@ -218,6 +218,6 @@ export class DataSpaceMap implements SpaceMap {
       const found = this.#counts.findFree(begin, end, committed, hints);
       if (found >= 0) return found;
     }
-    throw new NoSpaceError(`no data block is free: all ${committed} are in use, now or by the last commit`);
+    throw new NoSpaceError('data', `no data block is free: all ${committed} are in use, now or by the last commit`);
   }
 }

@@ -360,6 +360,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
       if (found >= 0) return found;
     }
     throw new NoSpaceError(
+      'metadata',
       `the metadata device ${this.#tm.blocks.device.name} is full: all ${nrBlocks} blocks are in use, now or by the last commit; grow it, or delete something and commit`,
     );
   }
@@ -367,6 +368,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
   #bootstrapBlock(): number {
     if (this.#cursor >= this.#bootstrapEnd) {
       throw new NoSpaceError(
+        'metadata',
         `${this.#bootstrapEnd} blocks are too few for the metadata device ${this.#tm.blocks.device.name}`,
       );
     }

@@ -16,7 +16,12 @@ export function openTransactionManager(
   root: SpaceMapRoot,
   options?: BlockManagerOptions,
 ): TransactionManager {
-  const tm = new TransactionManager(new BlockManager(device, options));
+  return openTransactionManagerOn(new BlockManager(device, options), root);
+}
+
+/** As {@link openTransactionManager}, over a cache there is: the superblock has been read through it, or it was aborted. */
+export function openTransactionManagerOn(blocks: BlockManager, root: SpaceMapRoot): TransactionManager {
+  const tm = new TransactionManager(blocks);
   MetadataSpaceMap.open(tm, root);
   return tm;
 }
@@ -27,7 +32,12 @@ export function openTransactionManager(
  * @throws {@link NoSpaceError} when the device is too small to describe itself
  */
 export function createTransactionManager(device: MetadataDevice, options?: BlockManagerOptions): TransactionManager {
-  const tm = new TransactionManager(new BlockManager(device, options));
-  MetadataSpaceMap.create(tm, device.nrBlocks);
+  return createTransactionManagerOn(new BlockManager(device, options));
+}
+
+/** As {@link createTransactionManager}, over a cache there is. */
+export function createTransactionManagerOn(blocks: BlockManager): TransactionManager {
+  const tm = new TransactionManager(blocks);
+  MetadataSpaceMap.create(tm, blocks.nrBlocks);
   return tm;
 }

@@ -1,10 +1,19 @@
 /** What can go wrong in a transaction besides a corrupt block or a failing device. */
 import { StoreError } from '@pdata/device';
 
-/** No block is left that is free now and was free in the last commit. The transaction can still be aborted. */
+/**
+ * No block is left that is free now and was free in the last commit. Of data blocks: nothing has been changed. Of metadata
+ * blocks: a change may be half done, and the transaction can only be aborted.
+ */
 export class NoSpaceError extends StoreError {
   override readonly name = 'NoSpaceError';
   readonly code = 'ERR_NO_SPACE';
+  constructor(
+    readonly of: 'metadata' | 'data',
+    message: string,
+  ) {
+    super(message);
+  }
 }
 
 /** A reference count cannot be changed as asked: below 0, or above 2^32 - 1. */

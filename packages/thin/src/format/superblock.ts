@@ -67,6 +67,10 @@ const AT = {
   incompatFlags: 360,
 } as const;
 
+/** Byte offsets of the two fields that a metadata snapshot has zeroed. */
+export const DATA_SPACE_MAP_AT = AT.dataSpaceMap;
+export const METADATA_SPACE_MAP_AT = AT.metadataSpaceMap;
+
 export interface ThinSuperblock {
   /** Bit 0 is needs_check; the others are nobody's and are kept. */
   flags: number;

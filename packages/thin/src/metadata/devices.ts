@@ -1,0 +1,146 @@
+/**
+ * The thin devices of a pool: their records, creating, snapshotting, deleting.
+ *
+ * A snapshot costs one reference: both devices name the same root, and whoever writes first copies the path it changes.
+ * What is shared is decided by times: a mapping made before its device was last snapshotted is taken for shared.
+ *
+ * Format: docs/format/thin.md, sections 2 and 4.
+ */
+import { CorruptBlockError } from '@pdata/device';
+import { BTree, subtreeType, type TransactionManager, type ValueType } from '@pdata/persistent-data';
+import { MAX_TIME } from '../format/block-time.js';
+import type { DeviceDetails } from '../format/device-details.js';
+import { refuseThinId } from '../format/limits.js';
+import { DeviceExistsError, NoSuchDeviceError, PoolTimeError } from './errors.js';
+import type { MappingValue } from './mapping-type.js';
+import type { OpenDetails, PoolState } from './pool-state.js';
+
+/** The record of device `thinId`, kept in memory from the first look. @throws {@link NoSuchDeviceError} */
+export function openDetails(state: PoolState, thinId: number): OpenDetails {
+  const open = state.openDetails.get(thinId) ?? readDetails(state, thinId);
+  if (open === undefined) throw new NoSuchDeviceError(`there is no thin device ${thinId} in this pool`);
+  return open;
+}
+
+export function hasDevice(state: PoolState, thinId: number): boolean {
+  return state.openDetails.has(thinId) || readDetails(state, thinId) !== undefined;
+}
+
+function readDetails(state: PoolState, thinId: number): OpenDetails | undefined {
+  refuseThinId(thinId);
+  const details = state.details.lookup(thinId);
+  if (details === undefined) return undefined;
+  const open: OpenDetails = { ...details, changed: false };
+  state.openDetails.set(thinId, open);
+  return open;
+}
+
+/** All devices in order of their ids, as this transaction sees them. */
+export function* allDevices(state: PoolState): Generator<{ thinId: number; details: DeviceDetails }> {
+  // New devices are not in the tree before the commit.
+  const inMemory = [...state.openDetails].sort(([a], [b]) => a - b);
+  let next = 0;
+  for (const { key: thinId, value } of state.details) {
+    for (; next < inMemory.length && (inMemory[next] as [number, OpenDetails])[0] < thinId; next++)
+      yield copyOf(inMemory[next]);
+    if (inMemory[next]?.[0] === thinId) yield copyOf(inMemory[next++]);
+    else yield { thinId, details: value };
+  }
+  for (; next < inMemory.length; next++) yield copyOf(inMemory[next]);
+}
+
+function copyOf(entry: readonly [number, OpenDetails] | undefined): { thinId: number; details: DeviceDetails } {
+  const [thinId, { mappedBlocks, transactionId, creationTime, snapshottedTime }] = entry as readonly [
+    number,
+    OpenDetails,
+  ];
+  return { thinId, details: { mappedBlocks, transactionId, creationTime, snapshottedTime } };
+}
+
+export function refuseExisting(state: PoolState, thinId: number): void {
+  if (hasDevice(state, thinId)) throw new DeviceExistsError(`thin device ${thinId} exists already`);
+}
+
+export function createThin(state: PoolState, thinId: number): void {
+  const { tm, superblock } = state;
+  const top = topTree(state);
+  tm.blocks.hold(() => {
+    const root = BTree.create(tm, subtreeType(tm)).root; // an empty leaf is the same for any 8-byte values
+    top.insert(thinId, root);
+  });
+  state.mappings.root = top.root;
+  addDetails(state, thinId, 0, superblock.time);
+}
+
+/** The times a snapshot would need are checked before anything changes. */
+export function refuseLateSnapshot(state: PoolState): void {
+  if (state.superblock.time + 1 < MAX_TIME) return;
+  throw new PoolTimeError(
+    `this pool has taken ${state.superblock.time} snapshots, and its mappings have no room for a later time (2^24 - 1 at most): ` +
+      'dump and restore it to start again from 0',
+  );
+}
+
+export function createSnapshot(state: PoolState, thinId: number, originId: number): void {
+  const { tm, superblock } = state;
+  const origin = openDetails(state, originId);
+  const top = topTree(state);
+  tm.blocks.hold(() => {
+    const root = rootOf(state, top, originId);
+    tm.inc(root);
+    top.insert(thinId, root);
+  });
+  state.mappings.root = top.root;
+  superblock.time++;
+  origin.snapshottedTime = superblock.time;
+  origin.changed = true;
+  addDetails(state, thinId, origin.mappedBlocks, superblock.time);
+}
+
+export function deleteDevice(state: PoolState, thinId: number): void {
+  const top = topTree(state);
+  const root = rootOf(state, top, thinId);
+  state.openDetails.delete(thinId);
+  state.details.remove(thinId);
+  // The entry first: copying a shared leaf counts the root once more, and only then is it known who reads it.
+  top.remove(thinId);
+  state.mappings.root = top.root;
+  deleteMappings(state, root);
+}
+
+/** Gives back a device's tree, as far as nobody else reads it. */
+export function deleteMappings(state: PoolState, root: number): void {
+  new BTree<MappingValue>(state.tm, state.mappings.type, root).delete();
+}
+
+function addDetails(state: PoolState, thinId: number, mappedBlocks: number, time: number): void {
+  state.openDetails.set(thinId, {
+    mappedBlocks,
+    transactionId: state.superblock.transactionId,
+    creationTime: time,
+    snapshottedTime: time,
+    changed: true,
+  });
+}
+
+/** The upper level as a tree of roots. A root taken out of it is handed to the caller: nothing is given up with it. */
+function topTree(state: PoolState): BTree<number> {
+  return new BTree(state.tm, handedOver(state.tm), state.mappings.root);
+}
+
+function handedOver(tm: TransactionManager): ValueType<number> {
+  const { dec: _given, ...type } = subtreeType(tm);
+  return type;
+}
+
+function rootOf(state: PoolState, top: BTree<number>, thinId: number): number {
+  const root = top.lookup(thinId);
+  if (root !== undefined) return root;
+  throw new CorruptBlockError({
+    structure: 'mapping tree',
+    blockNr: state.mappings.root,
+    field: `root of thin device ${thinId}`,
+    found: 'missing',
+    expected: 'a root, for the details tree has the device',
+  });
+}

@@ -1,0 +1,136 @@
+/**
+ * Everything a pool's metadata is in memory: what the last committed superblock says, and the trees and space maps opened
+ * from it. Made whole by opening or formatting, thrown away whole by an abort.
+ *
+ * Format: docs/format/thin.md, sections 1 to 3.
+ */
+import { CorruptBlockError } from '@pdata/device';
+import {
+  type BlockManager,
+  BTree,
+  createTransactionManagerOn,
+  DataSpaceMap,
+  NestedBTree,
+  openTransactionManagerOn,
+  type TransactionManager,
+} from '@pdata/persistent-data';
+import { MAX_DATA_BLOCKS } from '../format/block-time.js';
+import { type DeviceDetails, deviceDetailsType } from '../format/device-details.js';
+import { checkDataBlockSize } from '../format/limits.js';
+import {
+  readThinSuperblock,
+  THIN_VERSION,
+  type ThinSuperblock,
+  thinSuperblockValidator,
+  writeThinSuperblock,
+} from '../format/superblock.js';
+import { type MappingValue, mappingType } from './mapping-type.js';
+
+/** A device's record as this transaction sees it; it reaches the details tree with the commit. */
+export interface OpenDetails {
+  mappedBlocks: number;
+  readonly transactionId: bigint;
+  readonly creationTime: number;
+  snapshottedTime: number;
+  changed: boolean;
+}
+
+export class PoolState {
+  readonly tm: TransactionManager;
+  /** As last committed, except `time`, `transactionId`, `heldRoot` and `flags`, which this transaction changes here. */
+  readonly superblock: ThinSuperblock;
+  readonly dataSpaceMap: DataSpaceMap;
+  readonly mappings: NestedBTree<MappingValue>;
+  readonly details: BTree<DeviceDetails>;
+  readonly openDetails = new Map<number, OpenDetails>();
+
+  private constructor(
+    tm: TransactionManager,
+    superblock: ThinSuperblock,
+    dataSpaceMap: DataSpaceMap,
+    roots: { mappings?: number; details?: number },
+  ) {
+    this.tm = tm;
+    this.superblock = superblock;
+    this.dataSpaceMap = dataSpaceMap;
+    const type = mappingType(dataSpaceMap);
+    this.mappings =
+      roots.mappings === undefined ? NestedBTree.create(tm, 2, type) : new NestedBTree(tm, 2, type, roots.mappings);
+    this.details =
+      roots.details === undefined
+        ? BTree.create(tm, deviceDetailsType)
+        : new BTree(tm, deviceDetailsType, roots.details);
+  }
+
+  /** From the superblock on the device. @throws {@link CorruptBlockError} */
+  static open(blocks: BlockManager): PoolState {
+    const superblock = readThinSuperblock(blocks.read(0, thinSuperblockValidator));
+    refuseNonsense(superblock);
+    const tm = openTransactionManagerOn(blocks, superblock.metadataSpaceMap);
+    const dataSpaceMap = DataSpaceMap.open(tm, superblock.dataSpaceMap);
+    return new PoolState(tm, superblock, dataSpaceMap, {
+      mappings: superblock.mappingRoot,
+      details: superblock.detailsRoot,
+    });
+  }
+
+  /** New and empty, in the order in which the kernel lays out its blocks. Nothing is written before the commit. */
+  static format(blocks: BlockManager, dataBlockSize: number): PoolState {
+    const tm = createTransactionManagerOn(blocks);
+    const dataSpaceMap = DataSpaceMap.create(tm);
+    const none = { nrBlocks: 0, nrAllocated: 0, bitmapRoot: 0, refCountRoot: 0 };
+    return new PoolState(
+      tm,
+      {
+        flags: 0,
+        uuid: new Uint8Array(16),
+        version: THIN_VERSION,
+        time: 0,
+        transactionId: 0n,
+        heldRoot: 0,
+        dataSpaceMap: none,
+        metadataSpaceMap: none,
+        mappingRoot: 0,
+        detailsRoot: 0,
+        dataBlockSize,
+        metadataBlockSize: 8,
+        metadataNrBlocks: tm.spaceMap.nrBlocks,
+        compatFlags: 0,
+        compatRoFlags: 0,
+        incompatFlags: 0,
+      },
+      dataSpaceMap,
+      {},
+    );
+  }
+
+  /** Writes this transaction: records, space maps, blocks, flush, superblock, flush. */
+  commit(how: { formatting?: boolean } = {}): void {
+    const { tm, superblock } = this;
+    for (const [thinId, details] of this.openDetails) {
+      if (!details.changed) continue;
+      this.details.insert(thinId, details);
+      details.changed = false;
+    }
+    tm.blocks.hold(() => this.dataSpaceMap.settle());
+    tm.preCommit();
+    superblock.dataSpaceMap = this.dataSpaceMap.root;
+    superblock.metadataSpaceMap = tm.spaceMap.root;
+    superblock.mappingRoot = this.mappings.root;
+    superblock.detailsRoot = this.details.root;
+    tm.commit(thinSuperblockValidator, (block) => writeThinSuperblock(block, superblock), how);
+    this.dataSpaceMap.committed();
+  }
+}
+
+/** What a checksum cannot vouch for. */
+function refuseNonsense(superblock: ThinSuperblock): void {
+  const refuse = (field: string, found: number, expected: string): never => {
+    throw new CorruptBlockError({ structure: 'thin superblock', blockNr: 0, field, found, expected });
+  };
+  const sizeProblem = checkDataBlockSize(superblock.dataBlockSize);
+  if (sizeProblem !== undefined) refuse('data block size', superblock.dataBlockSize, sizeProblem);
+  if (superblock.dataSpaceMap.nrBlocks > MAX_DATA_BLOCKS) {
+    refuse('data blocks', superblock.dataSpaceMap.nrBlocks, `at most ${MAX_DATA_BLOCKS}`);
+  }
+}

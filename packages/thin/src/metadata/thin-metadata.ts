@@ -1,0 +1,559 @@
+/**
+ * A pool's metadata: the transactional operations of the kernel's thin-pool target on it, to the bit.
+ *
+ * Life: opened or formatted; changed; committed or aborted, any number of times; closed. What is not committed when it is
+ * closed is gone. Between commits readers of the device see the last commit.
+ *
+ * What can go wrong, and what it leaves:
+ *   a request that makes no sense    refused before anything changes
+ *   too little metadata space        refused before anything changes; a reserve is kept so that `commit` still works
+ *   a change that fails half-way     (device, corrupt block): only `abort` is possible from then on
+ *   a commit that fails              the last commit is shown, read-only, until the metadata is opened again
+ *
+ * Not here: I/O to data blocks, modes, messages: the engine's. Data blocks have to be durable before a commit that maps
+ * them; `preCommit` is where to see to that.
+ *
+ * Format: docs/format/thin.md, sections 2 to 7.
+ */
+import { ClosedError, type MetadataDevice, ReadOnlyError } from '@pdata/device';
+import {
+  AbortRequiredError,
+  BlockManager,
+  type BlockManagerOptions,
+  claimDevice,
+  MAX_METADATA_BLOCKS,
+  NoSpaceError,
+} from '@pdata/persistent-data';
+import { MAX_DATA_BLOCKS } from '../format/block-time.js';
+import type { DeviceDetails } from '../format/device-details.js';
+import { checkDataBlockSize, metadataReserve } from '../format/limits.js';
+import { NEEDS_CHECK } from '../format/superblock.js';
+import * as devices from './devices.js';
+import {
+  CommitError,
+  MetadataSnapshotError,
+  NotFormattedError,
+  ResizeError,
+  TransactionIdError,
+  UnsupportedMetadataError,
+} from './errors.js';
+import type { MappedRange, Mapping } from './mappings.js';
+import * as mappings from './mappings.js';
+import * as metadataSnapshot from './metadata-snapshot.js';
+import { PoolState } from './pool-state.js';
+
+export interface ThinMetadataOptions extends BlockManagerOptions {
+  /**
+   * Called by every commit before anything is written: makes the data blocks durable that the commit is about to map. What
+   * it throws fails the commit.
+   */
+  readonly preCommit?: () => void;
+}
+
+export interface OpenThinMetadataOptions extends ThinMetadataOptions {
+  /** Sectors; when given, the metadata must have been formatted with the same. */
+  readonly dataBlockSize?: number;
+}
+
+export interface FormatThinMetadataOptions extends ThinMetadataOptions {
+  /** Sectors per data block: a multiple of 128 (64 KiB) up to 2 097 152 (1 GiB). Fixed for the life of the metadata. */
+  readonly dataBlockSize: number;
+  /** Data blocks of the pool; 0 unless told, as the kernel leaves it before the pool is first resumed. */
+  readonly nrDataBlocks?: number;
+}
+
+/** What a change wants of the free metadata blocks: what gives blocks back may use half of the reserve meanwhile. */
+type Appetite = 'grows' | 'frees' | 'none';
+
+export class ThinMetadata {
+  readonly #blocks: BlockManager;
+  readonly #preCommit: (() => void) | undefined;
+  readonly #unclaim: () => void;
+  #state: PoolState;
+  #closed = false;
+  /** Whether this transaction has changed anything. */
+  #changed = false;
+  /** Why only an abort is possible. */
+  #halfDone: unknown;
+  #metadataThreshold: { nrFree: number; reached: () => void } | undefined;
+  #dataThreshold: { nrFree: number; reached: () => void; below: boolean } | undefined;
+
+  private constructor(blocks: BlockManager, state: PoolState, unclaim: () => void, options: ThinMetadataOptions) {
+    this.#blocks = blocks;
+    this.#state = state;
+    this.#unclaim = unclaim;
+    this.#preCommit = options.preCommit;
+  }
+
+  /**
+   * Opens formatted metadata; read-only if `device` is.
+   *
+   * @throws {@link NotFormattedError} when block 0 is all zero
+   * @throws {@link UnsupportedMetadataError} for feature flags or a data block size that do not fit
+   * @throws {@link CorruptBlockError} when what opening reads is damaged
+   * @throws {@link DeviceBusyError} when this process has the same device open for writing already
+   */
+  static open(device: MetadataDevice, options: OpenThinMetadataOptions = {}): ThinMetadata {
+    return withClaim(device, (unclaim) => {
+      const blocks = new BlockManager(device, options);
+      if (device.nrBlocks === 0 || blocks.isZero(0)) {
+        throw new NotFormattedError(
+          `${device.name} holds no thin metadata: its first block is empty; format it, or restore a dump into it`,
+        );
+      }
+      const state = PoolState.open(blocks);
+      refuseUnsupported(device, state, options.dataBlockSize);
+      return new ThinMetadata(blocks, state, unclaim, options);
+    });
+  }
+
+  /**
+   * Makes new, empty metadata and commits it. Whatever the device held is lost; asking first is the caller's.
+   *
+   * @throws {@link NoSpaceError} for a device below 8 blocks
+   * @throws RangeError for a data block size or a number of data blocks outside the limits
+   */
+  static format(device: MetadataDevice, options: FormatThinMetadataOptions): ThinMetadata {
+    const { dataBlockSize, nrDataBlocks = 0 } = options;
+    const problem = checkDataBlockSize(dataBlockSize);
+    if (problem !== undefined) throw new RangeError(`the data block size is ${problem}, not ${dataBlockSize}`);
+    refuseNrDataBlocks(nrDataBlocks);
+    return withClaim(device, (unclaim) => {
+      if (device.readOnly) throw new ReadOnlyError(`${device.name} is open for reading only and cannot be formatted`);
+      const blocks = new BlockManager(device, options);
+      const state = PoolState.format(blocks, dataBlockSize);
+      state.commit({ formatting: true });
+      const metadata = new ThinMetadata(blocks, state, unclaim, options);
+      if (nrDataBlocks > 0) {
+        metadata.resizeData(nrDataBlocks);
+        metadata.commit();
+      }
+      return metadata;
+    });
+  }
+
+  get readOnly(): boolean {
+    return this.#blocks.readOnly;
+  }
+
+  /** Sectors per data block. */
+  get dataBlockSize(): number {
+    return this.#open.superblock.dataBlockSize;
+  }
+
+  /** User space's own number; the kernel, like us, only keeps it and stamps new devices with it. */
+  get transactionId(): bigint {
+    return this.#open.superblock.transactionId;
+  }
+
+  /** Snapshots taken so far. */
+  get time(): number {
+    return this.#open.superblock.time;
+  }
+
+  get nrDataBlocks(): number {
+    return this.#open.dataSpaceMap.nrBlocks;
+  }
+
+  get nrFreeDataBlocks(): number {
+    return this.#open.dataSpaceMap.nrFree;
+  }
+
+  /** Metadata blocks in use or usable: at most 4 161 600. */
+  get nrMetadataBlocks(): number {
+    return this.#open.tm.spaceMap.nrBlocks;
+  }
+
+  /** Free metadata blocks, those kept in reserve for commits included. */
+  get nrFreeMetadataBlocks(): number {
+    return this.#open.tm.spaceMap.nrFree;
+  }
+
+  /** Metadata blocks that changes leave alone, so that there is always room to commit. */
+  get metadataReserve(): number {
+    return metadataReserve(this.nrMetadataBlocks);
+  }
+
+  /** Block of the metadata snapshot, if one is held. */
+  get heldRoot(): number | undefined {
+    return this.#open.superblock.heldRoot || undefined;
+  }
+
+  get needsCheck(): boolean {
+    return (this.#open.superblock.flags & NEEDS_CHECK) !== 0;
+  }
+
+  /** Every device, in order of ids, as this transaction sees it. */
+  *devices(): Generator<{ readonly thinId: number; readonly details: DeviceDetails }> {
+    yield* devices.allDevices(this.#open);
+  }
+
+  /** The record of device `thinId`; undefined when there is none. */
+  details(thinId: number): DeviceDetails | undefined {
+    if (!devices.hasDevice(this.#open, thinId)) return undefined;
+    const { mappedBlocks, transactionId, creationTime, snapshottedTime } = devices.openDetails(this.#open, thinId);
+    return { mappedBlocks, transactionId, creationTime, snapshottedTime };
+  }
+
+  /** @throws {@link DeviceExistsError} */
+  createThin(thinId: number): void {
+    devices.refuseExisting(this.#open, thinId);
+    this.#change('grows', (state) => devices.createThin(state, thinId));
+  }
+
+  /**
+   * The origin should not be written to meanwhile: what is in flight may or may not be in the snapshot.
+   * @throws {@link DeviceExistsError}, {@link NoSuchDeviceError}, {@link PoolTimeError}
+   */
+  createSnapshot(thinId: number, originId: number): void {
+    devices.refuseExisting(this.#open, thinId);
+    devices.openDetails(this.#open, originId);
+    devices.refuseLateSnapshot(this.#open);
+    this.#change('grows', (state) => devices.createSnapshot(state, thinId, originId));
+  }
+
+  /** @throws {@link NoSuchDeviceError} */
+  deleteDevice(thinId: number): void {
+    devices.openDetails(this.#open, thinId);
+    this.#change('frees', (state) => devices.deleteDevice(state, thinId));
+  }
+
+  /** The mapping of a virtual block; undefined when it has none. @throws {@link NoSuchDeviceError} */
+  find(thinId: number, virtualBlock: number): Mapping | undefined {
+    return mappings.find(this.#open, thinId, virtualBlock);
+  }
+
+  /** The first run of mappings in virtual blocks `begin`..`end` (exclusive); undefined when none is mapped. */
+  findRange(thinId: number, begin: number, end: number): MappedRange | undefined {
+    return mappings.findRange(this.#open, thinId, begin, end);
+  }
+
+  /** All runs of a device, or of a part of it. */
+  *mappedRanges(thinId: number, begin = 0, end = Number.MAX_SAFE_INTEGER): Generator<MappedRange> {
+    for (
+      let range = this.findRange(thinId, begin, end);
+      range !== undefined;
+      range = this.findRange(thinId, range.end, end)
+    ) {
+      yield range;
+    }
+  }
+
+  /** The highest mapped virtual block; undefined when none is mapped. */
+  highestMapped(thinId: number): number | undefined {
+    devices.openDetails(this.#open, thinId);
+    return this.#open.mappings.subtree([thinId])?.last()?.key;
+  }
+
+  /**
+   * A free data block, with the one reference that {@link insert} will take over.
+   * @throws {@link NoSpaceError} when no data block is free, now and in the last commit
+   */
+  allocateDataBlock(): number {
+    const { dataSpaceMap } = this.#open;
+    if (dataSpaceMap.nrFree <= 0) {
+      throw new NoSpaceError(
+        'data',
+        `the pool has no free data block: all ${dataSpaceMap.committedNrBlocks} are in use; grow it, or discard and commit`,
+      );
+    }
+    let block = -1;
+    this.#change('grows', () => {
+      block = dataSpaceMap.newBlock();
+    });
+    this.#checkDataThreshold();
+    return block;
+  }
+
+  /** Maps `virtualBlock` to `dataBlock`, in place of what it was mapped to; true when it was not mapped. */
+  insert(thinId: number, virtualBlock: number, dataBlock: number): boolean {
+    devices.openDetails(this.#open, thinId);
+    refuseBlock('virtual block', virtualBlock, Number.MAX_SAFE_INTEGER);
+    refuseBlock('data block', dataBlock, this.nrDataBlocks);
+    let isNew = false;
+    this.#change('grows', (state) => {
+      isNew = mappings.insert(state, thinId, virtualBlock, dataBlock);
+    });
+    return isNew;
+  }
+
+  /** Removes one mapping; false when there is none. */
+  remove(thinId: number, virtualBlock: number): boolean {
+    return this.removeRange(thinId, virtualBlock, virtualBlock + 1) === 1;
+  }
+
+  /** Removes the mappings of virtual blocks `begin`..`end` (exclusive); returns how many there were. */
+  removeRange(thinId: number, begin: number, end: number): number {
+    devices.openDetails(this.#open, thinId);
+    refuseBlock('virtual block', begin, Number.MAX_SAFE_INTEGER);
+    if (this.findRange(thinId, begin, end) === undefined) return 0;
+    let nr = 0;
+    this.#change('frees', (state) => {
+      nr = mappings.removeRange(state, thinId, begin, end);
+    });
+    return nr;
+  }
+
+  /** References to a data block, from mappings and from whoever else was counted. */
+  dataBlockCount(dataBlock: number): number {
+    return this.#open.dataSpaceMap.count(dataBlock);
+  }
+
+  /** Whether more than one reference leads to a data block: the exact test, where {@link Mapping.shared} is one-sided. */
+  isDataBlockShared(dataBlock: number): boolean {
+    return this.#open.dataSpaceMap.isShared(dataBlock);
+  }
+
+  /** One more reference to each of `begin`..`end` (exclusive): they are not reused while a discard is on its way. */
+  incDataBlocks(begin: number, end: number): void {
+    this.#change('grows', ({ dataSpaceMap }) => dataSpaceMap.inc(begin, end));
+  }
+
+  decDataBlocks(begin: number, end: number): void {
+    this.#change('frees', ({ dataSpaceMap }) => dataSpaceMap.dec(begin, end));
+  }
+
+  /** @throws {@link TransactionIdError} when the id is not `current`: nothing is changed */
+  setTransactionId(current: bigint, next: bigint): void {
+    if (next < 0n || next >= 2n ** 64n) throw new RangeError(`a transaction id has 64 bits; ${next} does not fit`);
+    if (this.transactionId !== current) {
+      throw new TransactionIdError(
+        `the transaction id is ${this.transactionId}, not ${current}: somebody else has changed the pool`,
+      );
+    }
+    this.#change('none', ({ superblock }) => {
+      superblock.transactionId = next;
+    });
+  }
+
+  /**
+   * Commits, then takes a metadata snapshot, which the next commit makes real; returns its block.
+   * @throws {@link MetadataSnapshotError} when one is held
+   */
+  reserveMetadataSnapshot(): number {
+    if (this.heldRoot !== undefined) {
+      throw new MetadataSnapshotError(
+        `a metadata snapshot is held already, at block ${this.heldRoot}: release it first`,
+      );
+    }
+    this.commit();
+    this.#change('grows', (state) => metadataSnapshot.reserve(state));
+    return this.#open.superblock.heldRoot;
+  }
+
+  /** @throws {@link MetadataSnapshotError} when none is held */
+  releaseMetadataSnapshot(): void {
+    if (this.heldRoot === undefined)
+      throw new MetadataSnapshotError('no metadata snapshot is held: there is nothing to release');
+    this.#change('frees', (state) => metadataSnapshot.release(state));
+  }
+
+  /**
+   * Grows the pool to `nrDataBlocks`; the new ones can be allocated after the commit.
+   * @throws {@link ResizeError} for fewer than there are, or while a check is due
+   */
+  resizeData(nrDataBlocks: number): void {
+    refuseNrDataBlocks(nrDataBlocks);
+    this.#refuseResize('data', nrDataBlocks, this.nrDataBlocks);
+    if (nrDataBlocks === this.nrDataBlocks) return;
+    this.#change('grows', ({ dataSpaceMap }) => dataSpaceMap.extend(nrDataBlocks - dataSpaceMap.nrBlocks));
+  }
+
+  /**
+   * Makes use of a metadata device that has grown (or is to be grown here, if the device can) to `nrBlocks`.
+   * @throws {@link ResizeError} for fewer than there are, or while a check is due
+   */
+  resizeMetadata(nrBlocks: number): void {
+    if (!Number.isSafeInteger(nrBlocks) || nrBlocks < 0)
+      throw new RangeError(`metadata blocks: ${nrBlocks} is not a number of blocks`);
+    const usable = Math.min(nrBlocks, MAX_METADATA_BLOCKS);
+    this.#refuseResize('metadata', usable, this.nrMetadataBlocks);
+    if (usable === this.nrMetadataBlocks) return;
+    // It brings the room it needs.
+    this.#change('none', ({ tm }) => {
+      if (this.#blocks.device.nrBlocks < nrBlocks) this.#blocks.device.grow(nrBlocks);
+      tm.deviceGrew();
+      tm.spaceMap.extend(usable - tm.spaceMap.nrBlocks);
+    });
+  }
+
+  /** Says on the device that it has to be checked; with the next commit, as all changes. Only tools take it back. */
+  setNeedsCheck(): void {
+    this.#change('none', ({ superblock }) => {
+      superblock.flags |= NEEDS_CHECK;
+    });
+  }
+
+  /** Calls `reached` when an allocation brings the free metadata blocks to `nrFree`; again only after they rose above. */
+  onMetadataLow(nrFree: number, reached: () => void): void {
+    this.#metadataThreshold = { nrFree, reached };
+    this.#open.tm.spaceMap.setThreshold(nrFree, reached);
+  }
+
+  /** Calls `reached` when an allocation brings the free data blocks to `nrFree`; again only after they rose above. */
+  onDataLow(nrFree: number, reached: () => void): void {
+    this.#dataThreshold = { nrFree, reached, below: false };
+  }
+
+  /**
+   * Makes this transaction durable; returns false, having done nothing, when it changed nothing.
+   * @throws {@link CommitError} when that failed: from then on the last commit is shown, read-only
+   */
+  commit(): boolean {
+    const state = this.#open;
+    this.#refuseHalfDone();
+    if (!this.#changed) return false;
+    this.#refuseReadOnly();
+    try {
+      this.#preCommit?.();
+      state.commit();
+    } catch (error) {
+      this.#commitFailed(error);
+    }
+    this.#changed = false;
+    if (this.#dataThreshold !== undefined && this.nrFreeDataBlocks > this.#dataThreshold.nrFree)
+      this.#dataThreshold.below = false;
+    return true;
+  }
+
+  /** Forgets this transaction: everything is again as the last commit left it. */
+  abort(): void {
+    if (this.#closed) this.#refuseClosed();
+    this.#blocks.drop();
+    this.#state = PoolState.open(this.#blocks);
+    this.#halfDone = undefined;
+    this.#changed = false;
+    const threshold = this.#metadataThreshold;
+    if (threshold !== undefined) this.#state.tm.spaceMap.setThreshold(threshold.nrFree, threshold.reached);
+  }
+
+  /** Lets go of the device, which stays open: it is the caller's. What is not committed is lost. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#unclaim();
+  }
+
+  get #open(): PoolState {
+    if (this.#closed) this.#refuseClosed();
+    return this.#state;
+  }
+
+  #refuseClosed(): never {
+    throw new ClosedError(`the metadata on ${this.#blocks.device.name} has been closed`);
+  }
+
+  #refuseReadOnly(): void {
+    if (this.#blocks.readOnly) {
+      throw new ReadOnlyError(
+        `the metadata on ${this.#blocks.device.name} is read-only: it was opened so, or a commit failed and it has to be opened again`,
+      );
+    }
+  }
+
+  #refuseHalfDone(): void {
+    if (this.#halfDone !== undefined) {
+      throw new AbortRequiredError('an earlier change of this transaction failed half-way: only abort() is possible', {
+        cause: this.#halfDone,
+      });
+    }
+  }
+
+  #refuseResize(what: string, wanted: number, present: number): void {
+    if (wanted < present)
+      throw new ResizeError(`the ${what} device cannot shrink: it has ${present} blocks, not ${wanted}`);
+    if (this.needsCheck)
+      throw new ResizeError(`the ${what} device cannot grow until the metadata has been checked: needs_check is set`);
+  }
+
+  #change(appetite: Appetite, work: (state: PoolState) => void): void {
+    const state = this.#open;
+    this.#refuseHalfDone();
+    this.#refuseReadOnly();
+    const { nrFree, nrBlocks } = state.tm.spaceMap;
+    const kept = { grows: 1, frees: 0.5, none: Number.NaN }[appetite] * metadataReserve(nrBlocks);
+    if (nrFree <= kept) {
+      throw new NoSpaceError(
+        'metadata',
+        `the metadata device ${this.#blocks.device.name} has ${nrFree} of ${nrBlocks} blocks free, and those are kept for commits: grow it`,
+      );
+    }
+    this.#changed = true;
+    try {
+      work(state);
+    } catch (error) {
+      // A data block that could not be had leaves everything as it was.
+      if (!(error instanceof NoSpaceError && error.of === 'data')) this.#halfDone = error;
+      throw error;
+    }
+  }
+
+  #commitFailed(cause: unknown): never {
+    const { name } = this.#blocks.device;
+    this.#blocks.setReadOnly();
+    let shown = 'what is shown now is the last commit, read-only';
+    try {
+      this.abort();
+    } catch {
+      this.close();
+      shown = 'and the last commit cannot be read either';
+    }
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CommitError(
+      `the transaction could not be committed to ${name} (${why}); ${shown}: see to the device, then open it again`,
+      {
+        cause,
+      },
+    );
+  }
+
+  #checkDataThreshold(): void {
+    const threshold = this.#dataThreshold;
+    if (threshold === undefined) return;
+    const below = this.nrFreeDataBlocks <= threshold.nrFree;
+    const reached = below && !threshold.below;
+    threshold.below = below;
+    if (reached) threshold.reached();
+  }
+}
+
+/** One writer a device: the claim is given up again when opening fails. Readers need none. */
+function withClaim(device: MetadataDevice, open: (unclaim: () => void) => ThinMetadata): ThinMetadata {
+  const unclaim = device.readOnly ? () => {} : claimDevice(device);
+  try {
+    return open(unclaim);
+  } catch (error) {
+    unclaim();
+    throw error;
+  }
+}
+
+function refuseUnsupported(device: MetadataDevice, { superblock }: PoolState, dataBlockSize: number | undefined): void {
+  const { incompatFlags, compatRoFlags } = superblock;
+  const flags = (bits: number): string => `0x${bits.toString(16)}`;
+  if (incompatFlags !== 0) {
+    throw new UnsupportedMetadataError(
+      `${device.name} uses features (${flags(incompatFlags)}) that this version does not know: it cannot be opened`,
+    );
+  }
+  if (compatRoFlags !== 0 && !device.readOnly) {
+    throw new UnsupportedMetadataError(
+      `${device.name} uses features (${flags(compatRoFlags)}) that this version does not know: it can only be opened for reading`,
+    );
+  }
+  if (dataBlockSize !== undefined && dataBlockSize !== superblock.dataBlockSize) {
+    throw new UnsupportedMetadataError(
+      `${device.name} has data blocks of ${superblock.dataBlockSize} sectors, not ${dataBlockSize}: the size is fixed when a pool is formatted`,
+    );
+  }
+}
+
+function refuseNrDataBlocks(nr: number): void {
+  if (Number.isSafeInteger(nr) && nr >= 0 && nr <= MAX_DATA_BLOCKS) return;
+  throw new RangeError(`a pool has 0 to ${MAX_DATA_BLOCKS} data blocks, not ${nr}`);
+}
+
+function refuseBlock(what: string, nr: number, end: number): void {
+  if (Number.isSafeInteger(nr) && nr >= 0 && nr < end) return;
+  throw new RangeError(`${what} ${nr} is not a whole number below ${end}`);
+}
