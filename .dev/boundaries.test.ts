@@ -25,6 +25,7 @@ const NODE_ONLY = ['lmdb', 'tools', 'nbd', 'conformance', 'benchmarks', 'example
 
 type Manifest = {
   name: string;
+  version?: string;
   private?: boolean;
   exports?: Record<string, Record<string, string>>;
   imports?: Record<string, unknown>;
@@ -124,6 +125,14 @@ describe.each(packages)('$manifest.name', (self) => {
     );
     expect(wrong).toEqual([]);
   });
+});
+
+it('publishes every package with a README and under one version', () => {
+  const published = packages.filter(({ manifest }) => manifest.private !== true);
+  expect(
+    published.filter(({ folder }) => !existsSync(join(root, folder, 'README.md'))).map(({ folder }) => folder),
+  ).toEqual([]);
+  expect(new Set(published.map(({ manifest }) => manifest.version)).size).toBe(1);
 });
 
 it('has every package in the build of packages/tsconfig.json', () => {
