@@ -49,3 +49,5 @@ export {
   ThinMetadata,
   type ThinMetadataOptions,
 } from './metadata/thin-metadata.js';
+export { type RestoreOptions, type RestoreSummary, restoreThin, ThinRestorer } from './maintenance/restore/restore.js';
+export { type TextPosition, ThinXmlError } from './maintenance/restore/thin-xml-error.js';

@@ -1,0 +1,376 @@
+/**
+ * thin_restore: new metadata from the XML of a dump.
+ *
+ * The target's superblock is wiped, durably, before anything else is written, and written again last of all, after a flush:
+ * a restore that fails or is interrupted, for whatever reason, leaves no valid superblock, so nobody takes half a pool for
+ * a whole one. The XML is read as it arrives (thin-xml-reader.ts); mappings go straight into leaves (mapping-leaves.ts).
+ *
+ * Refused, besides XML that is malformed or out of place: virtual blocks that do not ascend, data blocks outside the
+ * device, a `mapped_blocks` that is not the number of mappings (neither real version notices; the kernel would believe it),
+ * a device or part that occurs twice, a reference to a part that was not defined before.
+ *
+ * The result is version 2 metadata with fresh space maps, no flags and no metadata snapshot.
+ *
+ * Format: docs/format/tools.md, sections 2 and 5; docs/format/thin.md, section 1.
+ */
+import { BLOCK_SIZE, type MetadataDevice, ReadOnlyError } from '@pdata/device';
+import {
+  type Block,
+  buildTree,
+  createTransactionManager,
+  NoSpaceError,
+  nrBitmapsFor,
+  type TransactionManager,
+  type ValueType,
+} from '@pdata/persistent-data';
+import { MAX_DATA_BLOCKS } from '../../format/block-time.js';
+import { type DeviceDetails, deviceDetailsType } from '../../format/device-details.js';
+import { THIN_VERSION, thinSuperblockValidator, writeThinSuperblock } from '../../format/superblock.js';
+import type { Progress, WorkOptions } from '../work.js';
+import { DataCounts } from './data-counts.js';
+import { buildDataSpaceMap } from './data-space-map-build.js';
+import { type MappingLeaf, MappingLeaves } from './mapping-leaves.js';
+import { MappingRoots } from './mapping-roots.js';
+import { ContentProblem } from './thin-xml-error.js';
+import { type ThinXmlHandler, ThinXmlReader, type XmlDevice, type XmlSuperblock } from './thin-xml-reader.js';
+
+export interface RestoreOptions extends WorkOptions {
+  /** The larger of this and the XML's is restored. */
+  readonly transactionId?: bigint;
+  /** In sectors; restored in place of the XML's. */
+  readonly dataBlockSize?: number;
+  /** The larger of this and the XML's is restored. */
+  readonly nrDataBlocks?: number;
+}
+
+export interface RestoreSummary {
+  readonly nrDevices: number;
+  /** Mappings of all devices; those they share count for each. */
+  readonly nrMappings: number;
+  /** Blocks of the target in use. */
+  readonly nrMetadataBlocks: number;
+  /** What was restored but deserves a look, in sentences. */
+  readonly warnings: readonly string[];
+}
+
+/** Small: leaves are written once and hardly ever read again. */
+const CACHE_BLOCKS = 2048;
+/** Bytes of XML between two reports. */
+const REPORT_EVERY = 1 << 20;
+
+/**
+ * Restores `xml`, given in pieces, onto `device`, whose content is lost from the first step on.
+ *
+ * @returns progress after each piece: `done` is the bytes read, `total` unknown (0)
+ * @throws {@link ThinXmlError} where the XML cannot be restored, with line and column
+ * @throws {@link NoSpaceError} when `device` is too small for it
+ * @throws {@link DeviceError} when the device fails
+ * @throws {RangeError} when an option is out of its range: nothing is written then
+ */
+export function* restoreThin(
+  xml: Iterable<Uint8Array>,
+  device: MetadataDevice,
+  options: RestoreOptions = {},
+): Generator<Progress, RestoreSummary> {
+  const restorer = new ThinRestorer(device, options);
+  for (const chunk of xml) yield restorer.push(chunk);
+  return restorer.end();
+}
+
+/**
+ * As {@link restoreThin}, for XML that arrives by itself: `push` each piece, then `end`. After an error, or when `end` is
+ * never called, the target has no valid superblock.
+ */
+export class ThinRestorer {
+  readonly #device: MetadataDevice;
+  readonly #options: RestoreOptions;
+  readonly #reader: ThinXmlReader;
+  readonly #build: PoolBuild;
+  #state: 'new' | 'reading' | 'over' = 'new';
+  #nrBytes = 0;
+  #reportAt = 0;
+
+  /** @throws {RangeError}, {@link ReadOnlyError}; the device is not touched yet */
+  constructor(device: MetadataDevice, options: RestoreOptions = {}) {
+    if (device.readOnly) throw new ReadOnlyError(`cannot restore to ${device.name}: it is open for reading only`);
+    refuseOptions(options);
+    this.#device = device;
+    this.#options = options;
+    this.#build = new PoolBuild(device, options);
+    this.#reader = new ThinXmlReader(this.#build);
+  }
+
+  /** The next piece of the XML, of any size; not kept. */
+  push(chunk: Uint8Array): Progress {
+    this.#proceed(() => {
+      this.#reader.push(chunk);
+      this.#nrBytes += chunk.length;
+    });
+    const progress = { stage: 'restoring', done: this.#nrBytes, total: 0 };
+    if (this.#nrBytes >= this.#reportAt) {
+      this.#reportAt = this.#nrBytes + REPORT_EVERY;
+      this.#options.signal?.throwIfAborted();
+      this.#options.onProgress?.(progress);
+    }
+    return progress;
+  }
+
+  /** The XML is complete. When this returns, the restored metadata is durable. */
+  end(): RestoreSummary {
+    const summary = this.#proceed(() => {
+      this.#reader.end();
+      this.#options.signal?.throwIfAborted();
+      return this.#build.commit();
+    });
+    this.#state = 'over';
+    return summary;
+  }
+
+  #proceed<T>(step: () => T): T {
+    if (this.#state === 'over') throw new RangeError('this restore is over: it has ended or failed');
+    const isFirst = this.#state === 'new';
+    this.#state = 'over'; // unless the step succeeds
+    if (isFirst) wipeSuperblock(this.#device);
+    let result: T;
+    try {
+      result = step();
+    } catch (error) {
+      throw error instanceof NoSpaceError ? this.#tooSmall(error) : error;
+    }
+    this.#state = 'reading';
+    return result;
+  }
+
+  #tooSmall(cause: NoSpaceError): NoSpaceError {
+    const { name, nrBlocks } = this.#device;
+    const error = new NoSpaceError(
+      'metadata',
+      `${name} is too small for this metadata: its ${nrBlocks} blocks of 4096 bytes were used up at line ` +
+        `${this.#reader.line} of the XML. It holds no valid metadata now; use a larger device`,
+    );
+    error.cause = cause;
+    return error;
+  }
+}
+
+/** Durable before anything else is written. */
+function wipeSuperblock(device: MetadataDevice): void {
+  device.write(0, new Uint8Array(BLOCK_SIZE));
+  device.flush();
+}
+
+function refuseOptions({ dataBlockSize, nrDataBlocks, transactionId }: RestoreOptions): void {
+  if (dataBlockSize !== undefined) {
+    const problem = dataBlockSizeProblem(dataBlockSize);
+    if (problem) throw new RangeError(problem);
+  }
+  if (
+    nrDataBlocks !== undefined &&
+    !(Number.isInteger(nrDataBlocks) && nrDataBlocks >= 0 && nrDataBlocks <= MAX_DATA_BLOCKS)
+  ) {
+    throw new RangeError(
+      `the number of data blocks is ${nrDataBlocks}, expected a whole number up to ${MAX_DATA_BLOCKS}`,
+    );
+  }
+  if (transactionId !== undefined && (transactionId < 0n || transactionId >= 2n ** 64n)) {
+    throw new RangeError(`the transaction id is ${transactionId}, expected at most ${2n ** 64n - 1n}`);
+  }
+}
+
+function dataBlockSizeProblem(sectors: number): string | undefined {
+  if (Number.isInteger(sectors) && sectors >= 128 && sectors <= 2 ** 21 && sectors % 128 === 0) return undefined;
+  return `the data block size is ${sectors} sectors, expected a multiple of 128 from 128 to ${2 ** 21}`;
+}
+
+interface BuiltDevice {
+  readonly thinId: number;
+  readonly rootNr: number;
+  readonly details: DeviceDetails;
+}
+
+/** Builds what the reader tells. */
+class PoolBuild implements ThinXmlHandler {
+  readonly #device: MetadataDevice;
+  readonly #options: RestoreOptions;
+  // Made when the superblock is known; the reader tells it before anything else.
+  #tm!: TransactionManager;
+  #counts!: DataCounts;
+  #roots!: MappingRoots;
+  #superblock!: XmlSuperblock;
+
+  readonly #defs = new Map<string, readonly MappingLeaf[]>();
+  readonly #built: BuiltDevice[] = [];
+  readonly #thinIds = new Set<number>();
+  /** What the element that is open becomes. */
+  #leaves!: MappingLeaves;
+  #deviceLeaves!: MappingLeaves;
+  #defLeaves!: MappingLeaves;
+  #defName = '';
+  #xmlDevice!: XmlDevice;
+  #nrDataBlocks = 0;
+  #nrMappings = 0;
+  #latestTime = 0;
+
+  constructor(device: MetadataDevice, options: RestoreOptions) {
+    this.#device = device;
+    this.#options = options;
+  }
+
+  beginSuperblock(superblock: XmlSuperblock): void {
+    if (this.#options.dataBlockSize === undefined) {
+      const problem = dataBlockSizeProblem(superblock.dataBlockSize);
+      if (problem) throw new ContentProblem(problem);
+    }
+    this.#superblock = superblock;
+    this.#nrDataBlocks = Math.max(superblock.nrDataBlocks, this.#options.nrDataBlocks ?? 0);
+    this.#refuseTooManyDataBlocks();
+    this.#tm = createTransactionManager(this.#device, { cacheBlocks: CACHE_BLOCKS });
+    this.#counts = new DataCounts(this.#nrDataBlocks);
+    this.#roots = new MappingRoots(this.#tm);
+    this.#deviceLeaves = new MappingLeaves(this.#tm, this.#counts, false);
+    this.#defLeaves = new MappingLeaves(this.#tm, this.#counts, true);
+  }
+
+  /** Before memory is taken for their counts: a bitmap block is needed for every 16 320 of them. */
+  #refuseTooManyDataBlocks(): void {
+    const nrBitmaps = nrBitmapsFor(this.#nrDataBlocks);
+    if (nrBitmaps < this.#device.nrBlocks) return;
+    throw new NoSpaceError('metadata', `the bitmaps of ${this.#nrDataBlocks} data blocks need ${nrBitmaps} blocks`);
+  }
+
+  beginDef(name: string): void {
+    if (this.#defs.has(name)) throw new ContentProblem(`<def> '${name}' occurs twice`);
+    this.#defName = name;
+    this.#leaves = this.#defLeaves;
+  }
+
+  endDef(): void {
+    this.#defs.set(this.#defName, this.#leaves.finish());
+  }
+
+  beginDevice(device: XmlDevice): void {
+    if (this.#thinIds.has(device.thinId)) throw new ContentProblem(`thin device ${device.thinId} occurs twice`);
+    this.#thinIds.add(device.thinId);
+    this.#xmlDevice = device;
+    this.#leaves = this.#deviceLeaves;
+  }
+
+  endDevice(): void {
+    const { thinId, ...details } = this.#xmlDevice;
+    const { nrMappings } = this.#leaves;
+    if (details.mappedBlocks !== nrMappings) {
+      throw new ContentProblem(
+        `thin device ${thinId} ends with ${nrMappings} mapped blocks, but its mapped_blocks is ${details.mappedBlocks}: is the XML complete?`,
+      );
+    }
+    this.#nrMappings += nrMappings;
+    this.#built.push({ thinId, rootNr: this.#roots.rootOf(this.#leaves.finish()), details });
+  }
+
+  mappings(origin: number, data: number, length: number, time: number): void {
+    if (origin <= this.#leaves.lastKey) {
+      throw new ContentProblem(
+        `virtual block ${origin} does not come after ${this.#leaves.lastKey}, the one before: they must ascend and not overlap`,
+      );
+    }
+    if (data + length > this.#nrDataBlocks) {
+      throw new ContentProblem(
+        `data block ${data + length - 1} is outside the data device, which has ${this.#nrDataBlocks} (nr_data_blocks)`,
+      );
+    }
+    if (time > this.#latestTime) this.#latestTime = time;
+    this.#leaves.add(origin, data, length, time);
+  }
+
+  ref(name: string): void {
+    const leaves = this.#defs.get(name);
+    if (leaves === undefined) {
+      throw new ContentProblem(`<ref> to '${name}', which no <def> before it defines`);
+    }
+    const firstKey = leaves[0]?.firstKey ?? -1;
+    if (firstKey >= 0 && firstKey <= this.#leaves.lastKey) {
+      throw new ContentProblem(
+        `<ref> to '${name}', which begins at virtual block ${firstKey}, not after ${this.#leaves.lastKey}, the one before`,
+      );
+    }
+    this.#leaves.adopt(leaves);
+  }
+
+  endSuperblock(): void {
+    // All that is left needs the whole text to have been read: `commit`.
+  }
+
+  /** Space maps, the two upper trees, and last the superblock. */
+  commit(): RestoreSummary {
+    const tm = this.#tm;
+    const warnings: string[] = [];
+    const nrUnused = this.#roots.settle(this.#sharedLeaves(), this.#counts);
+    if (nrUnused > 0) warnings.push(`${nrUnused} mappings in <def> elements belong to no device and were left out`);
+    const superblock = this.#superblock;
+    if (this.#latestTime > superblock.time) {
+      warnings.push(
+        `the pool's time is ${superblock.time}, but there are mappings of time ${this.#latestTime}: ` +
+          `they are never taken as shared, so a snapshot may be overwritten`,
+      );
+    }
+    const dataSpaceMap = buildDataSpaceMap(tm, this.#counts);
+    this.#built.sort((a, b) => a.thinId - b.thinId);
+    const mappingRoot = buildTree(
+      tm,
+      rootType,
+      this.#built.map(({ thinId, rootNr }) => [thinId, rootNr] as const),
+    ).root;
+    const detailsRoot = buildTree(
+      tm,
+      deviceDetailsType,
+      this.#built.map(({ thinId, details }) => [thinId, details] as const),
+    ).root;
+    tm.preCommit();
+    const fill = (block: Block): void =>
+      writeThinSuperblock(block, {
+        flags: 0,
+        uuid: new Uint8Array(16),
+        version: THIN_VERSION,
+        time: superblock.time,
+        transactionId: larger(superblock.transactionId, this.#options.transactionId ?? 0n),
+        heldRoot: 0,
+        dataSpaceMap,
+        metadataSpaceMap: tm.spaceMap.root,
+        mappingRoot,
+        detailsRoot,
+        dataBlockSize: this.#options.dataBlockSize ?? superblock.dataBlockSize,
+        metadataBlockSize: BLOCK_SIZE / 512,
+        metadataNrBlocks: tm.spaceMap.nrBlocks,
+        compatFlags: 0,
+        compatRoFlags: 0,
+        incompatFlags: 0,
+      });
+    tm.commit(thinSuperblockValidator, fill, { formatting: true });
+    return {
+      nrDevices: this.#built.length,
+      nrMappings: this.#nrMappings,
+      nrMetadataBlocks: tm.spaceMap.nrAllocated,
+      warnings,
+    };
+  }
+
+  *#sharedLeaves(): Generator<MappingLeaf> {
+    const seen = new Set<MappingLeaf>();
+    for (const leaves of this.#defs.values()) {
+      for (const leaf of leaves) {
+        if (seen.has(leaf)) continue; // a part may refer to another
+        seen.add(leaf);
+        yield leaf;
+      }
+    }
+  }
+}
+
+/** The root of a device's tree, as a value of the upper tree. */
+const rootType: ValueType<number> = {
+  size: 8,
+  decode: (view, at) => Number(view.getBigUint64(at, true)),
+  encode: (view, at, rootNr) => view.setBigUint64(at, BigInt(rootNr), true),
+};
+
+const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
