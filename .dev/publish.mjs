@@ -74,7 +74,10 @@ function worksIn(consumer, { manifest, entries }) {
       .map(({ subpath }) => `${manifest.name}${subpath.slice(1)}`)
       .filter((specifier) => !run(['--input-type=module', '--eval', `await import(${JSON.stringify(specifier)})`])),
     ...Object.entries(manifest.bin ?? {})
-      .filter(([, file]) => !run([join('node_modules', manifest.name, file), '--version'], { stdio: ['ignore', 'ignore', 'inherit'] }))
+      .filter(
+        ([, file]) =>
+          !run([join('node_modules', manifest.name, file), '--version'], { stdio: ['ignore', 'ignore', 'inherit'] }),
+      )
       .map(([name]) => `${name} --version`),
   ];
   for (const what of broken) console.error(`${manifest.name}: ${what} fails in a project that installed the package.`);
