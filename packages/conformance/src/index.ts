@@ -1,0 +1,26 @@
+/** The judges: images the kernel made, the real tools, the real kernel, and an independent reading of a dump. @packageDocumentation */
+export { FIXTURE_NAMES, type Fixture, type FixtureName, fixture, type Golden, goldens } from './fixtures.js';
+export { type GuestFindings, type GuestRun, requireKernel, runGuest } from './kernel.js';
+export {
+  type DumpedDevice,
+  type DumpedMapping,
+  type DumpedPool,
+  mappingLines,
+  readDump,
+  volumeSum,
+} from './pool-contents.js';
+export {
+  cacheDirectory,
+  judgesAreRequired,
+  REAL_VERSIONS,
+  type RealVersion,
+  type RunResult,
+  realCheckComplaint,
+  realDump,
+  realToolPath,
+  requireTools,
+  runProgram,
+  runRealTool,
+  type ThinTool,
+} from './real-tools.js';
+export { openScratch, type Scratch } from './scratch.js';
