@@ -3,6 +3,18 @@
  * starts at {@link createTransactionManager} and {@link openTransactionManager}; its trees are {@link BTree}s.
  * @packageDocumentation
  */
+export { PersistentArray } from './array/array.js';
+export {
+  ARRAY_VALUES_AT,
+  arrayBlockValidator,
+  arrayValueOffset,
+  arrayValueSize,
+  MAX_ARRAY_VALUE_SIZE,
+  maxArrayEntriesFor,
+  nrArrayEntries,
+} from './array/array-block.js';
+export type { ArrayCursor } from './array/array-cursor.js';
+export { type BitRun, Bitset, type Word, wordType } from './array/bitset.js';
 export {
   Block,
   type BlockValidator,
