@@ -44,6 +44,13 @@ export abstract class DumpWriter {
   abstract beginDevice(device: DumpedDevice): void;
   abstract endDevice(): void;
   abstract ref(name: number): void;
+  /**
+   * The dump ends here, in an error. A format that can be valid all the same closes what is open and returns true; the
+   * others stay incomplete, which tells a dump that failed from one that did not.
+   */
+  abandon(): boolean {
+    return false;
+  }
   /** `length` mappings, from virtual block `origin` to data block `data` on. */
   protected abstract mapping(origin: number, data: number, length: number, time: number): void;
 

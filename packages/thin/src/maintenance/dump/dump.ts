@@ -15,6 +15,7 @@
 import { CorruptBlockError, type MetadataDevice } from '@pdata/device';
 import type { WorkOptions } from '../work.js';
 import { type DumpWriter, HumanReadableWriter, XmlWriter } from './dump-writer.js';
+import { JsonWriter } from './json-writer.js';
 import { type LeafBatch, LeafWalk } from './leaf-walk.js';
 import { MAX_CHILDREN, NodeReader } from './node-reader.js';
 import { type PoolDevice, type PoolOutline, readOutline } from './outline.js';
@@ -22,8 +23,8 @@ import { SharedLeaves } from './shared-leaves.js';
 import { ThinDamageError, virtualBlocksInWords } from './thin-damage.js';
 
 export interface DumpOptions extends WorkOptions {
-  /** Default: xml. */
-  readonly format?: 'xml' | 'human_readable';
+  /** Default: xml. The form of `json` is described in json-writer.ts. */
+  readonly format?: 'xml' | 'human_readable' | 'json';
   /** Devices without their mappings. As thin_dump has it, `devices` is then ignored. */
   readonly skipMappings?: boolean;
   /** The trees of the metadata snapshot, which do not change while the pool is in use. */
@@ -85,12 +86,21 @@ class Dump {
     this.#reader = reader;
     this.#outline = outline;
     this.#options = options;
-    this.#writer = options.format === 'human_readable' ? new HumanReadableWriter() : new XmlWriter();
+    this.#writer = newWriter(options.format);
     this.#walk = new LeafWalk(reader, (error, _blockNr, low, high) => this.#damaged(error, this.#walked, low, high));
     this.#nrToPrint = outline.devices.reduce((sum, { printed }) => sum + Number(printed.mappedBlocks), 0);
   }
 
   *run(): Generator<Uint8Array, DumpSummary> {
+    try {
+      return yield* this.#print();
+    } catch (error) {
+      if (this.#writer.abandon()) yield this.#writer.buffer.take();
+      throw error;
+    }
+  }
+
+  *#print(): Generator<Uint8Array, DumpSummary> {
     const { buffer } = this.#writer;
     const { devices } = this.#outline;
     const shared = devices.length > 1 && !this.#options.skipMappings ? this.#findShared() : undefined;
@@ -217,4 +227,8 @@ class Dump {
     this.#nextReport = done + this.#nrToPrint / 200;
     this.#options.onProgress?.({ stage, done, total: this.#nrToPrint });
   }
+}
+
+function newWriter(format: DumpOptions['format'] = 'xml'): DumpWriter {
+  return format === 'json' ? new JsonWriter() : format === 'xml' ? new XmlWriter() : new HumanReadableWriter();
 }
