@@ -38,7 +38,7 @@ export interface DumpOptions extends WorkOptions {
   /** In sectors; printed in place of the superblock's. */
   readonly dataBlockSize?: number;
   /** The larger of this and the superblock's is printed. */
-  readonly nrDataBlocks?: number;
+  readonly nrDataBlocks?: number | bigint;
 }
 
 export interface DumpSummary {
