@@ -1,6 +1,7 @@
 /** The judges: images the kernel made, the real tools, the real kernel, and an independent reading of a dump. @packageDocumentation */
 export { FIXTURE_NAMES, type Fixture, type FixtureName, fixture, type Golden, goldens } from './fixtures.js';
 export { type GuestFindings, type GuestRun, requireKernel, runGuest } from './kernel.js';
+export { ourCheckComplaint, runOurTool } from './our-tools.js';
 export {
   type DumpedDevice,
   type DumpedMapping,
