@@ -19,6 +19,8 @@ export {
   thinSuperblockValidator,
   writeThinSuperblock,
 } from './format/superblock.js';
+export type { CheckFinding, CheckNotice, CheckSeverity } from './maintenance/check/findings.js';
+export { type CheckOptions, type CheckSummary, checkThin } from './maintenance/check/thin-check.js';
 export { type DumpOptions, type DumpSummary, dumpThin } from './maintenance/dump/dump.js';
 export { NoMetadataSnapshotError } from './maintenance/dump/outline.js';
 export { type ThinDamage, ThinDamageError } from './maintenance/dump/thin-damage.js';

@@ -1,0 +1,118 @@
+/**
+ * Who uses which metadata block, and how often: one role and one reference count a block.
+ *
+ * A block has one role. Reached in a second one (a mapping node that is also a bitmap), it would be written as the one and
+ * read as the other, so that is a fatal finding, and the block keeps its first role. This is also what makes every walk end:
+ * a block is looked into only when its first pointer is met, never again.
+ *
+ * Pointers from one node count once, however many trees share the node: that is what the metadata space map counts.
+ */
+import { nrBitmapsFor } from '@pdata/persistent-data';
+import type { Findings } from './findings.js';
+import { ReferenceCounts } from './reference-counts.js';
+
+/** What a block is used as, in the order of {@link ROLE_NAMES}. */
+export const Role = {
+  superblock: 1,
+  metadataSnapshot: 2,
+  detailsNode: 3,
+  topNode: 4,
+  mappingNode: 5,
+  dataIndexNode: 6,
+  dataOverflowNode: 7,
+  dataBitmap: 8,
+  metadataIndex: 9,
+  metadataOverflowNode: 10,
+  metadataBitmap: 11,
+} as const;
+export type Role = (typeof Role)[keyof typeof Role];
+
+const ROLE_NAMES = [
+  'nothing',
+  'superblock',
+  'metadata snapshot',
+  'node of the device details tree',
+  'node of the top-level mapping tree',
+  'node of a mapping tree',
+  'node of the data space map index',
+  'node of the data reference-count tree',
+  'data bitmap',
+  'metadata space map index',
+  'node of the metadata reference-count tree',
+  'metadata bitmap',
+] as const;
+
+/** first: look into it; again: somebody did; refused: no such block, or it has another role (told as a finding). */
+export type Reached = 'first' | 'again' | 'refused';
+
+/** Where a pointer was met, for the finding when it leads nowhere. */
+export interface PointerSource {
+  /** "mapping tree", "data space map"… */
+  readonly structure: string;
+  /** The block that holds the pointer. */
+  readonly blockNr: number;
+  /** What is out of reach when the pointer is bad. */
+  readonly effect: string;
+  readonly nextStep: string;
+}
+
+export class BlockCensus {
+  /** Blocks that may be referred to: those the space map manages and the device has. */
+  readonly nrBlocks: number;
+  readonly counts: ReferenceCounts;
+  /** Pointers that led nowhere, or to a block of another role. */
+  nrRefused = 0;
+  readonly #roles: Uint8Array;
+  readonly #findings: Findings;
+
+  constructor(nrBlocks: number, findings: Findings) {
+    this.nrBlocks = nrBlocks;
+    this.counts = new ReferenceCounts(nrBlocks, nrBitmapsFor(nrBlocks));
+    this.#roles = new Uint8Array(nrBlocks);
+    this.#findings = findings;
+  }
+
+  /**
+   * A pointer to `blockNr` was met: counts it, and says whether it is the first.
+   * @param isShareable whether blocks of this role may have several pointers to them
+   */
+  reach(blockNr: number, role: Role, isShareable: boolean, source: PointerSource): Reached {
+    if (blockNr === 0 || blockNr >= this.nrBlocks) {
+      if (role !== Role.superblock) return this.#refuse(source, this.#whyNot(blockNr));
+    }
+    this.counts.inc(blockNr);
+    const known = this.#roles[blockNr] as number;
+    if (known === 0) {
+      this.#roles[blockNr] = role;
+      return 'first';
+    }
+    if (known !== role) {
+      return this.#refuse(
+        source,
+        () => `points to block ${blockNr} as a ${ROLE_NAMES[role]}, but that block is in use as a ${ROLE_NAMES[known]}`,
+      );
+    }
+    if (!isShareable) {
+      return this.#refuse(
+        source,
+        () => `points to block ${blockNr}, a ${ROLE_NAMES[role]} that something else points to`,
+      );
+    }
+    return 'again';
+  }
+
+  hasRole(blockNr: number, role: Role): boolean {
+    return this.#roles[blockNr] === role;
+  }
+
+  #whyNot(blockNr: number): () => string {
+    if (blockNr === 0) return () => 'points to block 0, which is the superblock';
+    return () => `points to block ${blockNr}, but the metadata has only ${this.nrBlocks} blocks`;
+  }
+
+  #refuse({ structure, blockNr, effect, nextStep }: PointerSource, what: () => string): 'refused' {
+    this.nrRefused++;
+    this.#findings.addFatal(() => ({ structure, blockNr, message: `block ${blockNr} ${what()}`, effect, nextStep }));
+    return 'refused';
+  }
+}

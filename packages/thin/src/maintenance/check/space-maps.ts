@@ -1,0 +1,289 @@
+/**
+ * Finds a pool's two space maps: the data map's bitmaps by a tree, the metadata map's by one block; and both maps' trees of
+ * large counts. All of them are metadata blocks, so their own references are counted on the way.
+ *
+ * Format: docs/format/space-maps.md, section 1.
+ */
+import { CorruptBlockError, DeviceError } from '@pdata/device';
+import {
+  type Block,
+  ENTRIES_PER_INDEX_BLOCK,
+  INDEX_ENTRY_SIZE,
+  indexBlockValidator,
+  indexEntryOffset,
+  keyAt,
+  nrBitmapsFor,
+  readIndexEntry,
+  type SpaceMapRoot,
+  valueOffset,
+} from '@pdata/persistent-data';
+import { type PointerSource, Role } from './block-census.js';
+import type { CheckContext } from './check-context.js';
+import type { CheckFinding } from './findings.js';
+import { NumberList, WideNumberList } from './number-list.js';
+import { ReferenceCounts } from './reference-counts.js';
+import { BitmapIndex, COUNTS_NEXT_STEP, SpaceMapCheck, type SpaceMapKind } from './space-map-check.js';
+import { type TreeKind, TreeWalker } from './tree-walker.js';
+
+/** Bytes of a count in the tree of large counts. */
+const COUNT_SIZE = 4;
+const effectOf = (kind: SpaceMapKind): string => `Which ${kind} blocks are free is not known.`;
+
+const treeKind = (kind: SpaceMapKind, role: Role, valueSize: number): TreeKind => ({
+  structure: `${kind} space map`,
+  role,
+  valueSize,
+  isShareable: false,
+  effect: effectOf(kind),
+  nextStep: COUNTS_NEXT_STEP,
+});
+const DATA_INDEX = treeKind('data', Role.dataIndexNode, INDEX_ENTRY_SIZE);
+const DATA_OVERFLOW = treeKind('data', Role.dataOverflowNode, COUNT_SIZE);
+const METADATA_OVERFLOW = treeKind('metadata', Role.metadataOverflowNode, COUNT_SIZE);
+
+/** What both maps have in common: a root, an index of bitmaps, true counts, and what came of comparing them. */
+abstract class SpaceMap {
+  readonly index: BitmapIndex;
+  /** Set by `check`. */
+  comparison: SpaceMapCheck | undefined = undefined;
+  /** Structures (nodes, index entries) that cannot be used: what they refer to was not counted. */
+  nrBad = 0;
+  abstract readonly counts: ReferenceCounts;
+  protected readonly source: PointerSource;
+
+  constructor(
+    protected readonly context: CheckContext,
+    readonly kind: SpaceMapKind,
+    readonly root: SpaceMapRoot,
+    readonly nrBitmaps: number,
+  ) {
+    this.index = new BitmapIndex(nrBitmaps);
+    this.source = { structure: `${kind} space map`, blockNr: 0, effect: effectOf(kind), nextStep: COUNTS_NEXT_STEP };
+  }
+
+  /** Whether all of the map could be read. */
+  get isWhole(): boolean {
+    return this.nrBad === 0 && this.comparison?.nrBadBitmaps === 0;
+  }
+
+  protected get structure(): string {
+    return `${this.kind} space map`;
+  }
+
+  protected fatal(blockNr: number, message: string): void {
+    this.nrBad++;
+    const { structure, kind } = this;
+    this.context.findings.addFatal(() => ({
+      structure,
+      blockNr,
+      message,
+      effect: effectOf(kind),
+      nextStep: COUNTS_NEXT_STEP,
+    }));
+  }
+
+  /** Takes over the index entry of bitmap `at`, found at byte `offset` of `holder`. */
+  protected addIndexEntry(at: number, holder: Block, offset: number, role: Role): void {
+    const entry = readIndexEntry(holder.view, offset);
+    const reached = this.context.census.reach(entry.blockNr, role, false, { ...this.source, blockNr: holder.nr });
+    if (reached !== 'first') {
+      this.nrBad++;
+      return;
+    }
+    this.index.blockNrs[at] = entry.blockNr;
+    this.index.nrFree[at] = entry.nrFree;
+    this.index.noneFreeBefore[at] = entry.noneFreeBefore;
+    this.index.holderNrs[at] = holder.nr;
+    this.index.holderOffsets[at] = offset;
+  }
+
+  /** Walks the tree of large counts; false when it cannot be reached. */
+  protected *walkOverflow(walker: TreeWalker): Generator<CheckFinding, void> {
+    const { refCountRoot } = this.root;
+    const layer = new NumberList();
+    if (!walker.addRoot(refCountRoot, this.source, layer)) {
+      this.nrBad++;
+      return;
+    }
+    yield* walker.walk(layer);
+    const { nrBad } = yield* walker.settle(refCountRoot);
+    this.nrBad += nrBad;
+  }
+
+  protected newComparison(isComparable: boolean): SpaceMapCheck {
+    const { counts, root, context } = this;
+    const comparison = new SpaceMapCheck(this.kind, {
+      nrBlocks: root.nrBlocks,
+      counts,
+      findings: context.findings,
+      isComparable,
+    });
+    this.comparison = comparison;
+    return comparison;
+  }
+
+  /** Hints that old tools got wrong; see docs/format/space-maps.md, section 8. */
+  protected noticeHints(comparison: SpaceMapCheck): void {
+    const { structure, kind, root } = this;
+    const { nrWrongHints, nrBehindEnd, nrAllocated } = comparison;
+    const notice = (message: string, effect: string): void =>
+      this.context.findings.addNotice({
+        structure,
+        message,
+        effect,
+        nextStep: 'Nothing needs to be done; dumping and restoring the metadata would put it right.',
+      });
+    if (nrWrongHints > 0) {
+      notice(
+        `${nrWrongHints} of ${this.nrBitmaps} bitmaps have wrong hints in the index (free entries, or where they begin)`,
+        'The kernel may overlook free blocks, or look for some where there are none.',
+      );
+    }
+    if (nrAllocated !== root.nrAllocated) {
+      notice(
+        `the superblock says that ${root.nrAllocated} ${kind} blocks are allocated, but it is ${nrAllocated}`,
+        'Free space is reported wrongly by as much.',
+      );
+    }
+    if (nrBehindEnd > 0) {
+      notice(
+        `${nrBehindEnd} entries behind the last ${kind} block are in use`,
+        'When the device grows over them, these blocks will never be handed out.',
+      );
+    }
+  }
+}
+
+export class DataSpaceMapCheck extends SpaceMap {
+  readonly counts: ReferenceCounts;
+
+  constructor(context: CheckContext, root: SpaceMapRoot) {
+    // A bitmap is a metadata block: more bitmaps than that cannot be, and memory is not reserved for them.
+    const nrBitmaps = Math.min(nrBitmapsFor(root.nrBlocks), context.census.nrBlocks);
+    super(context, 'data', root, nrBitmaps);
+    this.counts = new ReferenceCounts(root.nrBlocks, nrBitmaps);
+  }
+
+  /** Reads the index tree: to be done first, it bounds what can be counted. */
+  *readIndex(): Generator<CheckFinding, void> {
+    const { bitmapRoot, nrBlocks } = this.root;
+    let nrTooMany = 0;
+    const walker = new TreeWalker(this.context, DATA_INDEX, (leaf, nr) => {
+      for (let i = 0; i < nr; i++) {
+        const at = keyAt(leaf, i);
+        if (at < this.nrBitmaps) this.addIndexEntry(at, leaf, valueOffset(leaf, i), Role.dataBitmap);
+        else nrTooMany++;
+      }
+    });
+    const layer = new NumberList();
+    if (!walker.addRoot(bitmapRoot, this.source, layer)) {
+      this.nrBad++;
+      return;
+    }
+    yield* walker.walk(layer);
+    const { nrBad } = yield* walker.settle(bitmapRoot);
+    this.nrBad += nrBad;
+    if (nrTooMany > 0) {
+      this.fatal(
+        bitmapRoot,
+        `the index lists ${nrTooMany} bitmaps too many for the ${nrBlocks} data blocks of the pool`,
+      );
+    }
+    // Where part of the index is damaged, what is missing follows from that.
+    if (this.nrBad === 0) this.#findMissing();
+    yield* this.context.findings.drain();
+  }
+
+  *check(isComparable: boolean): Generator<CheckFinding, void> {
+    const { meter, reader } = this.context;
+    meter.stage('data space map', this.nrBitmaps);
+    const comparison = this.newComparison(isComparable && this.nrBad === 0);
+    yield* this.walkOverflow(
+      new TreeWalker(this.context, DATA_OVERFLOW, (leaf, nr) => comparison.compareOverflow(leaf, nr), meter.advance),
+    );
+    yield* comparison.compareBitmaps(reader, this.index, meter.advance);
+    if (this.isWhole) this.noticeHints(comparison);
+  }
+
+  #findMissing(): void {
+    const nrNeeded = nrBitmapsFor(this.root.nrBlocks);
+    const missing = this.index.blockNrs.indexOf(0);
+    if (missing < 0 && nrNeeded === this.nrBitmaps) return;
+    const nrListed = this.index.blockNrs.reduce((nr, blockNr) => (blockNr === 0 ? nr : nr + 1), 0);
+    this.fatal(
+      this.root.bitmapRoot,
+      `the index lists ${nrListed} bitmaps, but the ${this.root.nrBlocks} data blocks of the pool need ${nrNeeded}`,
+    );
+  }
+}
+
+export class MetadataSpaceMapCheck extends SpaceMap {
+  constructor(context: CheckContext, root: SpaceMapRoot) {
+    super(context, 'metadata', root, nrBitmapsFor(context.census.nrBlocks));
+  }
+
+  get counts(): ReferenceCounts {
+    return this.context.census.counts;
+  }
+
+  /** Last of all: by now every other reference to a metadata block has been counted. */
+  *check(isComparable: boolean): Generator<CheckFinding, void> {
+    const { meter, reader } = this.context;
+    meter.stage('metadata space map', this.nrBitmaps);
+    this.#readIndex();
+    // The tree's own nodes are counted while it is walked, so its entries wait until it has been.
+    const leafNrs = new NumberList();
+    const keys = new WideNumberList();
+    const counts = new NumberList();
+    yield* this.walkOverflow(
+      new TreeWalker(this.context, METADATA_OVERFLOW, (leaf, nr) => {
+        for (let i = 0; i < nr; i++) {
+          leafNrs.push(leaf.nr);
+          keys.push(keyAt(leaf, i));
+          counts.push(leaf.view.getUint32(valueOffset(leaf, i), true));
+        }
+      }),
+    );
+    const comparison = this.newComparison(isComparable && this.nrBad === 0);
+    for (let i = 0; i < keys.length; i++) comparison.compareOverflowEntry(leafNrs.at(i), keys.at(i), counts.at(i));
+    yield* comparison.compareBitmaps(reader, this.index, meter.advance);
+    if (this.isWhole) this.noticeHints(comparison);
+  }
+
+  #readIndex(): void {
+    const { census, reader } = this.context;
+    const { bitmapRoot } = this.root;
+    if (census.reach(bitmapRoot, Role.metadataIndex, false, this.source) !== 'first') {
+      this.nrBad++;
+      return;
+    }
+    const block = reader.readOne(bitmapRoot);
+    if (block instanceof DeviceError) {
+      this.fatal(bitmapRoot, block.message);
+      return;
+    }
+    try {
+      indexBlockValidator.check(block);
+    } catch (error) {
+      if (!(error instanceof CorruptBlockError)) throw error;
+      this.fatal(bitmapRoot, error.message);
+      return;
+    }
+    for (let at = 0; at < this.nrBitmaps; at++) {
+      this.addIndexEntry(at, block, indexEntryOffset(at), Role.metadataBitmap);
+    }
+    let nrUnused = 0;
+    for (let at = this.nrBitmaps; at < ENTRIES_PER_INDEX_BLOCK; at++) {
+      if (readIndexEntry(block.view, indexEntryOffset(at)).blockNr !== 0) nrUnused++;
+    }
+    if (nrUnused > 0) {
+      this.context.findings.addNotice({
+        structure: this.structure,
+        blockNr: bitmapRoot,
+        message: `the index has ${nrUnused} entries behind the last bitmap`,
+        effect: 'None: nobody looks at them, and growing the metadata replaces them.',
+        nextStep: 'Nothing needs to be done.',
+      });
+    }
+  }
+}
