@@ -42,9 +42,10 @@ export function subtreeType(tm: TransactionManager): ValueType<number> {
 export class NestedBTree<V> {
   readonly #tm: TransactionManager;
   readonly nrLevels: number;
-  /** Reused for whichever subtree an operation is in: a handle, not state. */
+  // Handles, not state: set to whichever subtree an operation is in. Reading has its own, so that it can go on inside a change.
   readonly #levels: BTree<number>[] = [];
   readonly #last: BTree<V>;
+  readonly #reader: BTree<V>;
   root: number;
 
   constructor(tm: TransactionManager, nrLevels: number, type: ValueType<V>, root: number) {
@@ -56,6 +57,7 @@ export class NestedBTree<V> {
     const upper = subtreeType(tm);
     for (let level = 0; level < nrLevels - 1; level++) this.#levels.push(new BTree(tm, upper, 0));
     this.#last = new BTree(tm, type, 0);
+    this.#reader = new BTree(tm, type, 0);
   }
 
   static create<V>(tm: TransactionManager, nrLevels: number, type: ValueType<V>): NestedBTree<V> {
@@ -70,22 +72,17 @@ export class NestedBTree<V> {
   /** The tree that `prefix` (all keys but the last) leads to; for reading. Undefined when there is none. */
   subtree(prefix: readonly number[]): BTree<V> | undefined {
     this.#refusePrefix(prefix);
-    let root: number | undefined = this.root;
-    for (let level = 0; level < prefix.length && root !== undefined; level++) {
-      const tree = this.#levels[level] as BTree<number>;
-      tree.root = root;
-      root = tree.lookup(prefix[level] as number);
-    }
-    return root === undefined ? undefined : new BTree(this.#tm, this.#last.type, root);
+    const root = this.#rootBelow(prefix);
+    return root === undefined ? undefined : new BTree(this.#tm, this.type, root);
   }
 
   lookup(keys: readonly number[]): V | undefined {
-    return this.subtree(keys.slice(0, -1))?.lookup(keys[keys.length - 1] as number);
+    return this.#reading(keys)?.lookup(keys[keys.length - 1] as number);
   }
 
   /** The entry of the last level with the least last key ≥ the one given; the keys before it match exactly. */
   ceiling(keys: readonly number[]): Entry<V> | undefined {
-    return this.subtree(keys.slice(0, -1))?.ceiling(keys[keys.length - 1] as number);
+    return this.#reading(keys)?.ceiling(keys[keys.length - 1] as number);
   }
 
   /** Stores `value`; true when the last key is new. */
@@ -140,6 +137,29 @@ export class NestedBTree<V> {
       if (newRoot !== undefined) setChildAt(leaf, tree.index, newRoot);
       return childAt(leaf, tree.index);
     });
+  }
+
+  /** The handle kept for reading, on the tree that all but the last of `keys` lead to. */
+  #reading(keys: readonly number[]): BTree<V> | undefined {
+    if (keys.length !== this.nrLevels)
+      throw new RangeError(`a key of ${this.nrLevels} levels has as many parts, not ${keys.length}`);
+    const root = this.#rootBelow(keys);
+    if (root === undefined) return undefined;
+    this.#reader.root = root;
+    return this.#reader;
+  }
+
+  /** Where the first keys, one a level but the last, lead to. */
+  #rootBelow(keys: readonly number[]): number | undefined {
+    let root = this.root;
+    for (let level = 0; level < this.nrLevels - 1; level++) {
+      const tree = this.#levels[level] as BTree<number>;
+      tree.root = root;
+      const below = tree.lookup(keys[level] as number);
+      if (below === undefined) return undefined;
+      root = below;
+    }
+    return root;
   }
 
   #refusePrefix(prefix: readonly number[]): void {
