@@ -171,7 +171,7 @@ export class BlockManager {
     this.#refuseIfReadOnly();
     invariant(this.#depth === 0, 'flush inside an operation');
     this.#operation++;
-    this.#writeDirty();
+    this.#writeDirty(false);
     this.device.flush();
     this.counters.nrFlushes++;
   }
@@ -182,8 +182,7 @@ export class BlockManager {
       const block = this.#frames[i] as Block;
       if (block.nr >= 0) this.#release(block, i);
     }
-    this.#dirty = [];
-    this.#depth = 0;
+    this.#dirty = []; // an operation under way stays under way: its `leave` is still to come
   }
 
   #refuseIfReadOnly(): void {
@@ -292,7 +291,10 @@ export class BlockManager {
       }
       const block = this.#frames[this.#hand] as Block;
       if (block.lastUsed >= this.#operation || block.lastUsed > this.#lastRound || block.nr < 0) continue;
-      if (block.dirty) this.#writeDirty();
+      if (block.dirty) {
+        if (block.nr === 0) continue; // the superblock: only a flush may write it
+        this.#writeDirty(true);
+      }
       this.#release(block, this.#hand);
       this.#unused.pop();
       return this.#hand;
@@ -312,14 +314,14 @@ export class BlockManager {
 
   /**
    * Writes the dirty blocks, in runs of neighbours, except those the running operation holds: it may change them again
-   * without telling.
+   * without telling. `early`, before the flush, also except the superblock.
    */
-  #writeDirty(): void {
+  #writeDirty(early: boolean): void {
     const held: Block[] = [];
     const due: Block[] = [];
     for (const block of this.#dirty) {
       if (!block.dirty) continue; // listed twice, or dropped since
-      if (block.lastUsed >= this.#operation) held.push(block);
+      if (block.lastUsed >= this.#operation || (early && block.nr === 0)) held.push(block);
       else due.push(block);
     }
     due.sort((a, b) => a.nr - b.nr);
