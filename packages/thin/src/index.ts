@@ -20,6 +20,7 @@ export {
   writeThinSuperblock,
 } from './format/superblock.js';
 export type { CheckFinding, CheckNotice, CheckSeverity } from './maintenance/check/findings.js';
+export { type RepairOptions, type RepairSummary, repairThin } from './maintenance/check/repair.js';
 export { type CheckOptions, type CheckSummary, checkThin } from './maintenance/check/thin-check.js';
 export { type DumpOptions, type DumpSummary, dumpThin } from './maintenance/dump/dump.js';
 export { NoMetadataSnapshotError } from './maintenance/dump/outline.js';

@@ -17,12 +17,12 @@ import {
   type SpaceMapRoot,
   valueOffset,
 } from '@pdata/persistent-data';
+import { BitmapComparison, BitmapIndex, COUNTS_NEXT_STEP, type SpaceMapKind } from './bitmap-comparison.js';
 import { type PointerSource, Role } from './block-census.js';
 import type { CheckContext } from './check-context.js';
 import type { CheckFinding } from './findings.js';
 import { NumberList, WideNumberList } from './number-list.js';
 import { ReferenceCounts } from './reference-counts.js';
-import { BitmapIndex, COUNTS_NEXT_STEP, SpaceMapCheck, type SpaceMapKind } from './space-map-check.js';
 import { type TreeKind, TreeWalker } from './tree-walker.js';
 
 /** Bytes of a count in the tree of large counts. */
@@ -41,11 +41,11 @@ const DATA_INDEX = treeKind('data', Role.dataIndexNode, INDEX_ENTRY_SIZE);
 const DATA_OVERFLOW = treeKind('data', Role.dataOverflowNode, COUNT_SIZE);
 const METADATA_OVERFLOW = treeKind('metadata', Role.metadataOverflowNode, COUNT_SIZE);
 
-/** What both maps have in common: a root, an index of bitmaps, true counts, and what came of comparing them. */
-abstract class SpaceMap {
+/** What both maps have in common: a root, an index of bitmaps, the counts found, and what came of comparing them. */
+export abstract class SpaceMapAudit {
   readonly index: BitmapIndex;
   /** Set by `check`. */
-  comparison: SpaceMapCheck | undefined = undefined;
+  comparison: BitmapComparison | undefined = undefined;
   /** Structures (nodes, index entries) that cannot be used: what they refer to was not counted. */
   nrBad = 0;
   abstract readonly counts: ReferenceCounts;
@@ -110,9 +110,9 @@ abstract class SpaceMap {
     this.nrBad += nrBad;
   }
 
-  protected newComparison(isComparable: boolean): SpaceMapCheck {
+  protected newComparison(isComparable: boolean): BitmapComparison {
     const { counts, root, context } = this;
-    const comparison = new SpaceMapCheck(this.kind, {
+    const comparison = new BitmapComparison(this.kind, {
       nrBlocks: root.nrBlocks,
       counts,
       findings: context.findings,
@@ -123,7 +123,7 @@ abstract class SpaceMap {
   }
 
   /** Hints that old tools got wrong; see docs/format/space-maps.md, section 8. */
-  protected noticeHints(comparison: SpaceMapCheck): void {
+  protected noticeHints(comparison: BitmapComparison): void {
     const { structure, kind, root } = this;
     const { nrWrongHints, nrBehindEnd, nrAllocated } = comparison;
     const notice = (message: string, effect: string): void =>
@@ -154,7 +154,7 @@ abstract class SpaceMap {
   }
 }
 
-export class DataSpaceMapCheck extends SpaceMap {
+export class DataSpaceMapAudit extends SpaceMapAudit {
   readonly counts: ReferenceCounts;
 
   constructor(context: CheckContext, root: SpaceMapRoot) {
@@ -217,7 +217,7 @@ export class DataSpaceMapCheck extends SpaceMap {
   }
 }
 
-export class MetadataSpaceMapCheck extends SpaceMap {
+export class MetadataSpaceMapAudit extends SpaceMapAudit {
   constructor(context: CheckContext, root: SpaceMapRoot) {
     super(context, 'metadata', root, nrBitmapsFor(context.census.nrBlocks));
   }

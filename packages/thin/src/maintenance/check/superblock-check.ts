@@ -9,7 +9,7 @@
 import { CorruptBlockError, DeviceError } from '@pdata/device';
 import { MAX_METADATA_BLOCKS } from '@pdata/persistent-data';
 import { MAX_DATA_BLOCKS, MAX_TIME } from '../../format/block-time.js';
-import { MAX_DATA_BLOCK_SIZE, MIN_DATA_BLOCK_SIZE } from '../../format/limits.js';
+import { checkDataBlockSize } from '../../format/limits.js';
 import { readThinSuperblock, type ThinSuperblock, thinSuperblockValidator } from '../../format/superblock.js';
 import type { BlockReader } from './block-reader.js';
 import type { Findings } from './findings.js';
@@ -48,13 +48,10 @@ export function checkSuperblock(reader: BlockReader, findings: Findings): ThinSu
       'The size of the pool is not known.',
     );
   }
-  if (
-    dataBlockSize < MIN_DATA_BLOCK_SIZE ||
-    dataBlockSize > MAX_DATA_BLOCK_SIZE ||
-    dataBlockSize % MIN_DATA_BLOCK_SIZE !== 0
-  ) {
+  const sizeExpected = checkDataBlockSize(dataBlockSize);
+  if (sizeExpected !== undefined) {
     refuse(
-      `the data block size is ${dataBlockSize} sectors, expected a multiple of ${MIN_DATA_BLOCK_SIZE} up to ${MAX_DATA_BLOCK_SIZE}`,
+      `the data block size is ${dataBlockSize} sectors, expected ${sizeExpected}`,
       'Where data blocks lie on the data device is not known. The kernel cannot activate the pool.',
     );
   }

@@ -27,7 +27,7 @@ import { type CheckFinding, type CheckNotice, DEFAULT_MAX_FINDINGS, Findings } f
 import { PoolTrees, type TreePair, treePairOf } from './pool-trees.js';
 import { ProgressMeter } from './progress-meter.js';
 import { ReferenceCounts } from './reference-counts.js';
-import { DataSpaceMapCheck, MetadataSpaceMapCheck } from './space-maps.js';
+import { DataSpaceMapAudit, MetadataSpaceMapAudit } from './space-maps.js';
 import { checkHeldSuperblock, checkSuperblock } from './superblock-check.js';
 import { NodeNotes } from './tree-walker.js';
 
@@ -94,8 +94,8 @@ export class ThinCheck {
   readonly reader: BlockReader;
   readonly findings: Findings;
   superblock: ThinSuperblock | undefined = undefined;
-  data: DataSpaceMapCheck | undefined = undefined;
-  metadata: MetadataSpaceMapCheck | undefined = undefined;
+  data: DataSpaceMapAudit | undefined = undefined;
+  metadata: MetadataSpaceMapAudit | undefined = undefined;
   readonly #options: CheckOptions;
   readonly #meter: ProgressMeter;
   #trees: PoolTrees | undefined;
@@ -138,7 +138,7 @@ export class ThinCheck {
     yield* this.findings.drain();
 
     const isFull = !skipMappings && !metadataSnapshot;
-    const data = isFull ? new DataSpaceMapCheck(context, dataSpaceMap) : undefined;
+    const data = isFull ? new DataSpaceMapAudit(context, dataSpaceMap) : undefined;
     if (data !== undefined) yield* data.readIndex();
     const counts = data?.counts ?? new ReferenceCounts(0, 0);
     const trees = new PoolTrees(context, counts, dataSpaceMap.nrBlocks, skipMappings);
@@ -151,7 +151,7 @@ export class ThinCheck {
 
     const isWhole = trees.isWhole && context.census.nrRefused === 0 && !this.#isSnapshotLost;
     yield* data.check(isWhole);
-    const metadata = new MetadataSpaceMapCheck(context, metadataSpaceMap);
+    const metadata = new MetadataSpaceMapAudit(context, metadataSpaceMap);
     yield* metadata.check(isWhole && data.nrBad === 0);
     this.data = data;
     this.metadata = metadata;

@@ -10,7 +10,7 @@
  * lowest and highest key found below it in `settle`, from the leaves up. There the leaves' depth is compared too, and counts
  * are added up: per shared subtree once. Each visit of a block, a child or a parent pointer is bounded, cycles included.
  *
- * Not here: what a value means (`onLeaf`), how often a block should be referred to (space-map-check.ts).
+ * Not here: what a value means (`onLeaf`), how often a block should be referred to (bitmap-comparison.ts).
  * Format: docs/format/btree.md, section 2; which rules are fatal: docs/format/tools.md, sections 2 and 8.
  */
 import { CorruptBlockError, DeviceError } from '@pdata/device';

@@ -56,13 +56,15 @@ export class BitmapIndex {
   }
 }
 
-export class SpaceMapCheck {
+export class BitmapComparison {
   /** Blocks with a count of 1 or more. */
   nrAllocated = 0;
   /** Bitmaps that hold leaked blocks, by their place in the index. */
   readonly leaky = new NumberList();
   /** Bitmaps whose hints are not what their entries say. */
   nrWrongHints = 0;
+  /** Blocks with a count of 1 that nothing refers to. */
+  nrLeaked = 0;
   /** Bitmaps that cannot be read. */
   nrBadBitmaps = 0;
   /** Entries in use behind the last block. */
@@ -236,6 +238,7 @@ export class SpaceMapCheck {
     if (from < 0) return;
     const kind = this.#kind;
     const nr = to - from;
+    this.nrLeaked += nr;
     this.#findings.addLeak(kind, nr, () => ({
       structure: this.#structure,
       ...(kind === 'metadata' ? { blockNr: from } : {}),
