@@ -81,6 +81,7 @@ export class TransactionManager {
    */
   shadow(nr: number, validator: BlockValidator, incChildren: IncChildren | undefined): Block {
     this.#refuseWhenSettled();
+    this.blocks.read(nr, validator); // what cannot be read is refused before anything is counted
     const shared = this.spaceMap.isShared(nr);
     if (!shared && this.#isShadow(nr)) return this.blocks.write(nr, validator);
     const copyNr = this.spaceMap.newBlock();
