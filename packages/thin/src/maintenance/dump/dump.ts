@@ -33,7 +33,7 @@ export interface DumpOptions extends WorkOptions {
   readonly devices?: readonly number[];
   /** Prints what can be read when something cannot, and says in the summary what is lost. Not with `metadataSnapshot`. */
   readonly repair?: boolean;
-  /** The larger of this and the superblock's is printed. */
+  /** The larger of this and the superblock's is printed. As thin_dump has it, a metadata snapshot takes no overrides. */
   readonly transactionId?: bigint;
   /** In sectors; printed in place of the superblock's. */
   readonly dataBlockSize?: number;
@@ -224,7 +224,7 @@ class Dump {
   #report(stage: string, done: number): void {
     this.#options.signal?.throwIfAborted();
     if (done < this.#nextReport) return;
-    this.#nextReport = done + this.#nrToPrint / 200;
+    this.#nextReport = done + Math.max(1, this.#nrToPrint / 200);
     this.#options.onProgress?.({ stage, done, total: this.#nrToPrint });
   }
 }

@@ -51,18 +51,21 @@ export function readOutline(device: MetadataDevice, reader: NodeReader, options:
     throw new RangeError('a dump of the metadata snapshot cannot repair: its trees share blocks with the live ones');
   }
   const outline = options.repair ? salvage(device, reader, options) : intact(device, reader, options);
-  const { superblock } = outline;
   const wanted = options.devices && !options.skipMappings ? new Set(options.devices) : undefined;
-  const more = BigInt(options.nrDataBlocks ?? 0);
   return {
     ...outline,
-    superblock: {
-      ...superblock,
-      transactionId: larger(superblock.transactionId, options.transactionId ?? 0n),
-      dataBlockSize: options.dataBlockSize ?? superblock.dataBlockSize,
-      nrDataBlocks: larger(superblock.nrDataBlocks, more),
-    },
+    // thin_dump passes over the overrides when it prints a metadata snapshot.
+    superblock: options.metadataSnapshot ? outline.superblock : overridden(outline.superblock, options),
     devices: wanted ? outline.devices.filter(({ printed }) => wanted.has(printed.thinId)) : outline.devices,
+  };
+}
+
+function overridden(superblock: DumpedSuperblock, options: DumpOptions): DumpedSuperblock {
+  return {
+    ...superblock,
+    transactionId: larger(superblock.transactionId, options.transactionId ?? 0n),
+    dataBlockSize: options.dataBlockSize ?? superblock.dataBlockSize,
+    nrDataBlocks: larger(superblock.nrDataBlocks, BigInt(options.nrDataBlocks ?? 0)),
   };
 }
 
