@@ -1,0 +1,39 @@
+/**
+ * The commands there are. Each is loaded only when it runs: a check does not wait for the parser of XML.
+ */
+import type { Command } from './command.js';
+
+export interface RegisteredCommand {
+  readonly name: string;
+  /** One line for `pdata --help`. */
+  readonly summary: string;
+  load(): Promise<Command>;
+}
+
+export const COMMANDS: readonly RegisteredCommand[] = [
+  {
+    name: 'thin_check',
+    summary: 'check the metadata of a thin pool, and repair leaked blocks',
+    load: async () => (await import('./thin-check.js')).thinCheck,
+  },
+  {
+    name: 'thin_dump',
+    summary: 'print the metadata of a thin pool as XML, text or JSON',
+    load: async () => (await import('./thin-dump.js')).thinDump,
+  },
+  {
+    name: 'thin_ls',
+    summary: 'list the thin devices of a pool, with what they share',
+    load: async () => (await import('./thin-ls.js')).thinLs,
+  },
+  {
+    name: 'thin_metadata_size',
+    summary: 'estimate how large a metadata device a pool needs',
+    load: async () => (await import('./thin-metadata-size.js')).thinMetadataSize,
+  },
+  {
+    name: 'thin_restore',
+    summary: 'write the metadata of a thin pool from XML',
+    load: async () => (await import('./thin-restore.js')).thinRestore,
+  },
+];

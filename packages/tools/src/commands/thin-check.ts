@@ -1,0 +1,204 @@
+/**
+ * thin_check: whether the metadata of a pool can be trusted, and, when asked, the repair of what can be repaired without
+ * losing anything.
+ *
+ * Reads only, unless --auto-repair or --clear-needs-check-flag is given; and even then nothing is written when anything
+ * worse than a leak is found. An interrupt ends the process at once: the check has nothing to tidy up, and the repair is
+ * a transaction, or a sequence in which every step leaves the pool sound.
+ *
+ * Format: docs/format/tools.md, sections 2, 8 and 9.
+ */
+import { BLOCK_SIZE, type MetadataDevice } from '@pdata/device';
+import { Block } from '@pdata/persistent-data';
+import {
+  type CheckFinding,
+  type CheckSummary,
+  checkThin,
+  NoMetadataSnapshotError,
+  type RepairSummary,
+  readThinSuperblock,
+  repairThin,
+  type ThinSuperblock,
+  thinSuperblockValidator,
+} from '@pdata/thin';
+import { flag, value } from '../command-line/option-table.js';
+import { u64 } from '../command-line/value-types.js';
+import { FAILURE, SUCCESS } from '../exit-codes.js';
+import { drive } from '../io/drive.js';
+import { withInput } from '../io/metadata-input.js';
+import type { ProgressDisplay } from '../io/progress-display.js';
+import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
+import { given } from './given.js';
+
+/** What would make a repair blind, so that it cannot be combined with one. */
+const REPAIR_CONFLICTS = ['metadata-snap', 'override-mapping-root', 'override-details-root'] as const;
+
+export const thinCheck = defineCommand(
+  {
+    name: 'thin_check',
+    summary: 'Check the metadata of a thin pool.',
+    positional: {
+      name: 'INPUT',
+      help: "The pool's metadata device, or an image of it. It is only read, unless a repair is asked for.",
+    },
+    options: {
+      'super-block-only': flag({ help: 'Check the superblock and nothing else.' }),
+      'skip-mappings': flag({
+        help: 'Check the list of thin devices, but neither their mappings nor the space maps.',
+      }),
+      'metadata-snap': flag({
+        short: 'm',
+        help: 'Check the metadata snapshot: the only way while the pool is in use. No space maps.',
+      }),
+      'ignore-non-fatal-errors': flag({ help: 'End with 0 unless a fatal error is found.' }),
+      'auto-repair': flag({
+        conflictsWith: ['super-block-only', 'skip-mappings', 'ignore-non-fatal-errors', ...REPAIR_CONFLICTS],
+        help: 'Free leaked blocks, and clear the needs_check flag, unless something worse is found.',
+      }),
+      'clear-needs-check-flag': flag({
+        conflictsWith: REPAIR_CONFLICTS,
+        help: 'The same; without looking for leaks when the check is cut short by another option.',
+      }),
+      'override-mapping-root': value(u64, {
+        placeholder: 'BLOCKNR',
+        help: "Use this block as root of the mapping tree, instead of the superblock's.",
+      }),
+      'override-details-root': value(u64, {
+        placeholder: 'BLOCKNR',
+        help: "Use this block as root of the details tree, instead of the superblock's.",
+      }),
+      ...quietOption,
+      ...jsonOption,
+      ...hiddenOptions,
+    },
+    notes: `On standard output: TRANSACTION_ID=… and METADATA_FREE_BLOCKS=…, as the superblock has them; nothing with --quiet.
+On standard error: each fault with its structure, block, effect and next step, and a verdict.
+
+  fatal   something cannot be read, is lost, or would be overwritten: do not use the pool
+  shape   a node breaks a rule of the format that nobody depends on when reading
+  leak    a block is in use that nothing refers to: space is lost, nothing else
+
+Exit codes: 0 sound, or repaired; 2 the command line cannot be understood; 64 anything else: faults were found
+(with --ignore-non-fatal-errors: fatal ones), the metadata cannot be read.
+
+Examples:
+  thin_check /dev/mapper/vg-pool_tmeta
+  thin_check -q --clear-needs-check-flag /dev/mapper/vg-pool_tmeta      what LVM runs
+  thin_check --auto-repair meta.img
+  thin_check --json meta.img`,
+  },
+  ({ options, positional, io, progress, print, facts }) => {
+    const ofMetadataSnapshot = options['metadata-snap'];
+    const isRepair = options['auto-repair'] || options['clear-needs-check-flag'];
+    const mode = isRepair ? 'write' : 'read';
+    return withInput(positional, { mode, ofMetadataSnapshot }, async (device) => {
+      const { transactionId, freeBlocks } = readFigures(device, ofMetadataSnapshot);
+      print(`TRANSACTION_ID=${transactionId}`);
+      print(`METADATA_FREE_BLOCKS=${freeBlocks}`);
+      Object.assign(facts, { transactionId, metadataFreeBlocks: freeBlocks });
+
+      const ignoreNonFatal = options['ignore-non-fatal-errors'];
+      const common = {
+        superblockOnly: options['super-block-only'],
+        skipMappings: options['skip-mappings'],
+        onProgress: tellStages(progress),
+      };
+      const work: Generator<CheckFinding, CheckSummary | RepairSummary> = isRepair
+        ? repairThin(device, { ...common, ignoreNonFatal })
+        : checkThin(device, {
+            ...common,
+            metadataSnapshot: ofMetadataSnapshot,
+            ...given('mappingRoot', asNumber(options['override-mapping-root'])),
+            ...given('detailsRoot', asNumber(options['override-details-root'])),
+          });
+      const findings: CheckFinding[] = [];
+      const summary = await drive(work, io, (finding) => {
+        findings.push(finding);
+        progress.line(findingText(finding));
+      });
+      tellVerdict(summary, progress);
+      const { transactionId: _, metadataFreeBlocks: __, ...rest } = summary;
+      Object.assign(facts, rest, { findings });
+      return isAcceptable(summary, ignoreNonFatal) ? SUCCESS : FAILURE;
+    });
+  },
+);
+
+interface Figures {
+  readonly transactionId: bigint;
+  readonly freeBlocks: bigint;
+}
+
+/** Read before anything else, so that they are told whatever the check finds; and so that a wrong device is found out. */
+function readFigures(device: MetadataDevice, ofMetadataSnapshot: boolean): Figures {
+  const { transactionId, heldRoot, metadataSpaceMap } = superblockAt(device, 0);
+  if (ofMetadataSnapshot) {
+    if (heldRoot === 0) throw new NoMetadataSnapshotError('the pool holds no metadata snapshot');
+    if (heldRoot < device.nrBlocks) superblockAt(device, heldRoot); // outside: the check says so
+  }
+  // A superblock that claims more blocks in use than there are gives what 1.1.0 makes of it: 64 bits, turned over.
+  const freeBlocks = BigInt.asUintN(64, BigInt(metadataSpaceMap.nrBlocks) - BigInt(metadataSpaceMap.nrAllocated));
+  return { transactionId, freeBlocks };
+}
+
+function superblockAt(device: MetadataDevice, blockNr: number): ThinSuperblock {
+  const block = new Block(new Uint8Array(BLOCK_SIZE), blockNr);
+  device.read(blockNr, block.bytes);
+  thinSuperblockValidator.check(block);
+  return readThinSuperblock(block);
+}
+
+/** The titles of the real tool, and the bar. */
+function tellStages(progress: ProgressDisplay): ProgressDisplay['show'] {
+  let isFirst = true;
+  return (state) => {
+    if (state.stage === 'superblock') return;
+    if (isFirst) progress.title('Checking thin metadata');
+    isFirst = false;
+    progress.title(state.stage);
+    progress.show(state);
+  };
+}
+
+const asNumber = (blockNr: bigint | undefined): number | undefined =>
+  blockNr === undefined ? undefined : Number(blockNr); // what rounding changes is outside any device
+
+function findingText({ severity, structure, blockNr, thinId, message, effect, nextStep }: CheckFinding): string {
+  // Not said twice: many messages name the block, or the device, themselves.
+  const where = unlessIn(message, `block ${blockNr}`, blockNr);
+  const whose = unlessIn(message, `thin device ${thinId}`, thinId);
+  return `${severity}: ${structure}${where}${whose}: ${message}\n  effect: ${effect}\n  next step: ${nextStep}`;
+}
+
+const unlessIn = (message: string, words: string, known: number | undefined): string =>
+  known === undefined || message.includes(words) ? '' : `, ${words}`;
+
+function isAcceptable(summary: CheckSummary | RepairSummary, ignoreNonFatal: boolean): boolean {
+  if (summary.fatal > 0) return false;
+  if (ignoreNonFatal) return true;
+  return summary.shape === 0 && ('repaired' in summary || summary.clean);
+}
+
+/** What it comes down to, in the real tool's words where it has any. */
+function tellVerdict(summary: CheckSummary | RepairSummary, progress: ProgressDisplay): void {
+  const { fatal, shape, leaks, findingsLeftOut, notices, needsCheck } = summary;
+  const say = (text: string): void => progress.line(text);
+  for (const { structure, message, effect } of notices) say(`note: ${structure}: ${message}\n  effect: ${effect}`);
+  if (findingsLeftOut > 0) say(`${findingsLeftOut} more findings were counted, but are not shown`);
+  if (fatal > 0) say(`${counted(fatal, 'fatal error')} found${'repaired' in summary ? '; nothing was written' : ''}`);
+  if (shape > 0) say(`${counted(shape, 'misshapen node')} found`);
+  const isRepaired = 'repaired' in summary && summary.repaired.data + summary.repaired.metadata > 0;
+  for (const kind of ['data', 'metadata'] as const) {
+    if (leaks[kind] === 0) continue;
+    say(isRepaired ? `freed ${leaks[kind]} leaked ${kind} blocks` : `${leaks[kind]} ${kind} blocks have leaked.`);
+  }
+  if (leaks.data + leaks.metadata > 0 && !('repaired' in summary)) say('perhaps you wanted to run with --auto-repair');
+  if ('repaired' in summary && summary.needsCheckCleared) say('Cleared needs_check flag');
+  else if (needsCheck && fatal === 0) {
+    say(
+      'note: the needs_check flag is set: the kernel keeps the pool read-only until --clear-needs-check-flag clears it',
+    );
+  }
+}
+
+const counted = (nr: number, what: string): string => `${nr} ${what}${nr === 1 ? '' : 's'}`;

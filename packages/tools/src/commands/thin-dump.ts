@@ -1,0 +1,142 @@
+/**
+ * thin_dump: the metadata of a pool as XML, as text for people, or as JSON.
+ *
+ * The output is written as it is made, so its first line is there at once: LVM reads that line and closes the pipe, which
+ * ends the dump without a word. An output file is opened only when the input has proved readable, and never over the input.
+ *
+ * Format: docs/format/tools.md, sections 2, 5 and 6; the JSON form, @pdata/thin's maintenance/dump/json-writer.ts.
+ */
+import { type DumpSummary, dumpThin } from '@pdata/thin';
+import { flag, optionalValue, repeatable, value } from '../command-line/option-table.js';
+import { anyText, oneOf, u32, u64 } from '../command-line/value-types.js';
+import { FAILURE, SUCCESS } from '../exit-codes.js';
+import { failureReport, failureText } from '../failure/failure-report.js';
+import { ToolError } from '../failure/tool-error.js';
+import { drive } from '../io/drive.js';
+import { type DumpOutput, fileOutput, standardOutput } from '../io/dump-output.js';
+import { BrokenPipeError, type Io } from '../io/io.js';
+import { withInput } from '../io/metadata-input.js';
+import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
+import { given } from './given.js';
+import { jsonText } from './json-text.js';
+
+export const thinDump = defineCommand(
+  {
+    name: 'thin_dump',
+    summary: 'Print the metadata of a thin pool.',
+    positional: { name: 'INPUT', help: "The pool's metadata device, or an image of it. It is only read." },
+    options: {
+      format: value(oneOf('xml', 'human_readable'), {
+        short: 'f',
+        placeholder: 'TYPE',
+        help: 'Form of the output, xml or human_readable [default: xml]. For JSON: --json.',
+      }),
+      output: value(anyText, {
+        short: 'o',
+        placeholder: 'FILE',
+        help: 'Write to this file, which is created or replaced, instead of standard output.',
+      }),
+      'dev-id': repeatable(u64, {
+        placeholder: 'THIN_ID',
+        help: 'Dump this thin device only; may be given more than once. Not heeded with --skip-mappings.',
+      }),
+      'skip-mappings': flag({ help: 'Dump the devices without their mappings.' }),
+      'metadata-snap': optionalValue(u64, {
+        short: 'm',
+        placeholder: 'BLOCKNR',
+        help: 'Dump the metadata snapshot: the only way while the pool is in use. The superblock knows its block.',
+      }),
+      repair: flag({
+        short: 'r',
+        conflictsWith: ['metadata-snap'],
+        help: 'Dump what can be read when something cannot, and say what is lost.',
+      }),
+      'transaction-id': value(u64, {
+        placeholder: 'NUM',
+        help: "Transaction id to write, if it is larger than the superblock's.",
+      }),
+      'data-block-size': value(u32, {
+        placeholder: 'SECTORS',
+        help: "Data block size to write, instead of the superblock's.",
+      }),
+      'nr-data-blocks': value(u64, {
+        placeholder: 'NUM',
+        help: "Number of data blocks to write, if it is larger than the superblock's.",
+      }),
+      ...quietOption,
+      ...jsonOption,
+      ...hiddenOptions,
+    },
+    notes: `Parts that several devices share are written once, as <def>, and referred to by <ref>.
+JSON: {"tool", "dump": {"superblock", "defs", "devices"}, "ok", "exitCode", "lost", "errors"}; a mapping is
+[first virtual block, first data block, length, time], {"ref": NAME} stands for the mappings of a def.
+
+Exit codes: 0 done, also by --repair with losses; 2 the command line cannot be understood; 64 anything else:
+no metadata, damaged metadata (the output is then incomplete), a reader that closed the pipe.
+
+Examples:
+  thin_dump /dev/mapper/vg-pool_tmeta > pool.xml
+  thin_dump --skip-mappings -f human_readable meta.img
+  thin_dump --dev-id 1 --dev-id 7 -o two.xml meta.img
+  thin_dump --repair damaged.img -o saved.xml && thin_restore -i saved.xml -o new.img`,
+  },
+  (job) => {
+    const { options, positional, io, progress } = job;
+    const ofMetadataSnapshot = options['metadata-snap'] !== undefined;
+    return withInput(positional, { mode: 'read', ofMetadataSnapshot }, async (device) => {
+      const toFile = options.output !== undefined;
+      const output = toFile ? fileOutput(options.output, positional) : standardOutput(io);
+      const devices = options['dev-id'].map(Number); // ids end at 2^24: what rounding changes names none
+      const dump = dumpThin(device, {
+        format: options.json ? 'json' : (options.format ?? 'xml'),
+        skipMappings: options['skip-mappings'],
+        metadataSnapshot: ofMetadataSnapshot,
+        repair: options.repair,
+        ...(devices.length > 0 ? { devices } : {}),
+        ...given('transactionId', options['transaction-id']),
+        ...given('dataBlockSize', options['data-block-size']),
+        ...given('nrDataBlocks', options['nr-data-blocks']),
+        // Text that goes to a terminal and a bar on the same one would mix.
+        ...(toFile ? { onProgress: progress.show } : {}),
+      });
+      try {
+        const { lost } = options.json
+          ? await streamJson(dump, output, job)
+          : await drive(dump, io, (chunk) => output.write(chunk));
+        output.close();
+        for (const loss of lost) progress.line(`lost: ${failureText(failureReport(loss, io.isDebugging)).trimEnd()}`);
+        return SUCCESS;
+      } finally {
+        output.close();
+      }
+    });
+  },
+);
+
+/** The document of `--json`, around the dump while it is made. A failure on the way is told in it, and thrown. */
+async function streamJson(
+  dump: Generator<Uint8Array, DumpSummary>,
+  output: DumpOutput,
+  { io, streamsDocument }: { readonly io: Io; streamsDocument(): void },
+): Promise<DumpSummary> {
+  let isBegun = false;
+  const reports = (errors: readonly unknown[]) => errors.map((error) => failureReport(error, io.isDebugging));
+  const finish = (ok: boolean, lost: readonly unknown[], errors: readonly unknown[]): void => {
+    const exitCode = ok ? SUCCESS : FAILURE;
+    output.write(`,${jsonText({ ok, exitCode, lost: reports(lost), errors: reports(errors) }).slice(1)}`);
+  };
+  try {
+    const summary = await drive(dump, io, (chunk) => {
+      if (!isBegun) output.write('{"tool": "thin_dump",\n"dump": ');
+      isBegun = true;
+      streamsDocument();
+      output.write(chunk);
+    });
+    finish(true, summary.lost, []);
+    return summary;
+  } catch (error) {
+    const cannotWrite = error instanceof BrokenPipeError || error instanceof ToolError;
+    if (isBegun && !cannotWrite) finish(false, [], [error]);
+    throw error;
+  }
+}

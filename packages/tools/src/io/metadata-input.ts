@@ -1,0 +1,148 @@
+/**
+ * Opens a metadata device for a command, after the checks of thin-provisioning-tools: the same paths are refused, with the
+ * same first line. The device package's own messages cover what is left (permission, locks, devices in use).
+ *
+ * Reading the superblock here, before any work, lets a command tell a wrong device from a damaged one.
+ */
+import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
+import { BLOCK_SIZE, CorruptBlockError, DeviceBusyError, type MetadataDevice } from '@pdata/device';
+import { openFileMetadataDevice } from '@pdata/device/node';
+import { NoMetadataSnapshotError } from '@pdata/thin';
+import { foreignContent, looksLikeXml, NR_BYTES_TO_LOOK_AT } from '../failure/foreign-content.js';
+import { ToolError } from '../failure/tool-error.js';
+
+export interface OpenInputOptions {
+  readonly mode: 'read' | 'write';
+  /** A metadata snapshot is read while the kernel uses the device: no lock can be had, and none is needed. */
+  readonly ofMetadataSnapshot: boolean;
+}
+
+/** Opens the metadata device at `path` for `work`, and closes it afterwards. What is wrong with it becomes a `ToolError`. */
+export async function withInput<T>(
+  path: string,
+  options: OpenInputOptions,
+  work: (device: MetadataDevice) => Promise<T>,
+): Promise<T> {
+  const device = openInput(path, options);
+  try {
+    return await work(device);
+  } catch (error) {
+    throw explained(error, device);
+  } finally {
+    device.close();
+  }
+}
+
+function openInput(path: string, { mode, ofMetadataSnapshot }: OpenInputOptions): MetadataDevice {
+  const stats = inputStats(path);
+  if (stats.isFile() && stats.size < BLOCK_SIZE) {
+    throw new ToolError('ERR_INPUT_SIZE', 'Metadata device/file too small.  Is this binary metadata?', {
+      effect: `'${path}' holds ${stats.size} bytes, and metadata has blocks of ${BLOCK_SIZE}`,
+      nextStep: 'give the metadata device, or an image of it; XML goes into thin_restore',
+    });
+  }
+  try {
+    return openFileMetadataDevice(path, { mode, lock: !ofMetadataSnapshot });
+  } catch (error) {
+    if (!(error instanceof DeviceBusyError)) throw error;
+    throw new ToolError(
+      error.code,
+      error.message,
+      {
+        nextStep:
+          'deactivate the pool first (LVM: lvchange -an VG/POOL); of a pool in use, only a metadata snapshot can be read ' +
+          '(--metadata-snap)',
+      },
+      { cause: error },
+    );
+  }
+}
+
+/** @throws {@link ToolError} when nothing is there, or nothing that can be read from */
+export function inputStats(path: string): Stats {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) {
+    throw new ToolError('ERR_NO_INPUT', `Couldn't find input file '${path}'`, { nextStep: 'check the path' });
+  }
+  if (!stats.isFile() && !stats.isBlockDevice()) {
+    throw new ToolError('ERR_INPUT_KIND', `Not a block device or regular file '${path}'.`, {
+      nextStep: 'give the metadata device, or a file; pipes and directories cannot be used',
+    });
+  }
+  return stats;
+}
+
+function explained(error: unknown, device: MetadataDevice): unknown {
+  if (error instanceof NoMetadataSnapshotError) {
+    return new ToolError(
+      error.code,
+      'no current metadata snap',
+      { nextStep: 'reserve one first (dmsetup message POOL 0 reserve_metadata_snap), or leave --metadata-snap out' },
+      { cause: error },
+    );
+  }
+  if (!(error instanceof CorruptBlockError)) return error;
+  const { structure, blockNr, field } = error.detail;
+  if (structure !== 'thin superblock' || !['blockNr', 'magic', 'checksum'].includes(field)) return error;
+  return blockNr === 0 ? superblockFailure(error, device) : snapshotFailure(error);
+}
+
+function snapshotFailure(error: CorruptBlockError): ToolError {
+  return new ToolError(
+    error.code,
+    `metadata snap: bad checksum in superblock: ${error.message}`,
+    {
+      effect: 'the metadata snapshot cannot be read',
+      nextStep: 'check the pool itself (without --metadata-snap, while it is not in use)',
+    },
+    { cause: error },
+  );
+}
+
+/** A wrong device is told from a damaged one. */
+function superblockFailure(error: CorruptBlockError, device: MetadataDevice): ToolError {
+  const start = new Uint8Array(Math.min(device.nrBlocks * BLOCK_SIZE, NR_BYTES_TO_LOOK_AT));
+  device.read(0, start);
+  if (looksLikeXml(start)) {
+    return new ToolError('ERR_XML', 'This looks like XML.  This tool only supports the binary metadata format.', {
+      nextStep: `write it to a metadata device first: thin_restore -i ${device.name} -o DEVICE`,
+    });
+  }
+  const foreign = foreignContent(start);
+  if (foreign !== undefined) {
+    return new ToolError(
+      'ERR_WRONG_DEVICE',
+      `bad checksum in superblock: '${device.name}' is ${foreign.what}`,
+      foreign,
+      {
+        cause: error,
+      },
+    );
+  }
+  return new ToolError(
+    error.code,
+    `bad checksum in superblock: ${error.message}`,
+    {
+      effect: 'without its superblock nothing else of the pool can be found',
+      nextStep:
+        "check that this is the pool's metadata device (LVM: NAME_tmeta); if it is, restore it from a backup, or run " +
+        'thin_repair from thin-provisioning-tools, which can do without a superblock',
+    },
+    { cause: error },
+  );
+}
+
+/** The content of a file in pieces, for reading from the front to the end once. A piece is valid until the next. */
+export function* fileContent(path: string): Generator<Uint8Array, void> {
+  const fd = openSync(path, 'r');
+  try {
+    const buffer = new Uint8Array(256 * 1024);
+    for (;;) {
+      const nr = readSync(fd, buffer);
+      if (nr === 0) return;
+      yield buffer.subarray(0, nr);
+    }
+  } finally {
+    closeSync(fd);
+  }
+}

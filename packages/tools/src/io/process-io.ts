@@ -1,0 +1,59 @@
+/**
+ * The process's own streams, written synchronously: what was printed is out before the next block is read, nothing is left
+ * to drain at exit, and a closed pipe is found out at once (Node ignores SIGPIPE, so the write fails with EPIPE).
+ */
+import { writeSync } from 'node:fs';
+import { constants } from 'node:os';
+import { BrokenPipeError, InterruptedError, type Io } from './io.js';
+
+const STDOUT = 1;
+const STDERR = 2;
+/** How long to wait before trying again when a non-blocking pipe is full. */
+const RETRY_MS = 2;
+
+export function processIo(): Io {
+  const interruption = new AbortController();
+  return {
+    out(data) {
+      try {
+        writeFully(STDOUT, data);
+      } catch (error) {
+        if (codeOf(error) === 'EPIPE') throw new BrokenPipeError('standard output was closed by its reader');
+        throw error;
+      }
+    },
+    err(text) {
+      try {
+        writeFully(STDERR, text);
+      } catch {
+        // There is no place left to complain to; the exit code still tells.
+      }
+    },
+    get errColumns() {
+      return process.stderr.isTTY ? process.stderr.columns || 80 : 0;
+    },
+    signal: interruption.signal,
+    catchInterrupts() {
+      for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+        process.once(name, () => interruption.abort(new InterruptedError(constants.signals[name])));
+      }
+    },
+    breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    now: () => performance.now(),
+    isDebugging: !['', '0', undefined].includes(process.env.PDATA_DEBUG),
+  };
+}
+
+function writeFully(fd: number, data: string | Uint8Array): void {
+  const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+  for (let done = 0; done < bytes.length; ) {
+    try {
+      done += writeSync(fd, bytes, done);
+    } catch (error) {
+      if (codeOf(error) !== 'EAGAIN') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
+    }
+  }
+}
+
+const codeOf = (error: unknown): unknown => (error as NodeJS.ErrnoException).code;
