@@ -27,20 +27,27 @@ class EntriesByLeaf {
   }
 
   /** Places in the lists of the entries below `root`, ascending by id. */
-  *inOrder(walker: TreeWalker, root: number): Generator<number, void> {
-    for (const { blockNr, nrEntries } of walker.leaves(root)) {
+  *inOrder(tree: WholeTree | undefined): Generator<number, void> {
+    if (tree === undefined) return;
+    for (const { blockNr, nrEntries } of tree.walker.leaves(tree.root)) {
       const first = this.#firstOf.get(blockNr) ?? 0;
       for (let i = 0; i < nrEntries; i++) yield first + i;
     }
   }
 }
 
-/** A device as its two trees have it; undefined where one of them does not. */
+/** A device as its two trees have it; undefined where one of them does not, or cannot be used. */
 export interface DeviceEntry {
   readonly thinId: number;
   readonly mappedBlocks: number | undefined;
   /** Root of its mappings; 0: the pointer leads nowhere. */
   readonly root: number | undefined;
+}
+
+/** A tree that was walked, settled and found whole: in a damaged one, following all paths could take for ever. */
+export interface WholeTree {
+  readonly walker: TreeWalker;
+  readonly root: number;
 }
 
 export class DeviceTable {
@@ -74,13 +81,10 @@ export class DeviceTable {
     }
   }
 
-  /** All devices of either tree, ascending by id. */
-  *devices(
-    details: { readonly walker: TreeWalker; readonly root: number },
-    top: { readonly walker: TreeWalker; readonly root: number },
-  ): Generator<DeviceEntry, void> {
-    const left = this.#details.inOrder(details.walker, details.root);
-    const right = this.#roots.inOrder(top.walker, top.root);
+  /** All devices of either tree, ascending by id; what a tree cannot say is undefined. */
+  *devices(details: WholeTree | undefined, top: WholeTree | undefined): Generator<DeviceEntry, void> {
+    const left = this.#details.inOrder(details);
+    const right = this.#roots.inOrder(top);
     let l = left.next();
     let r = right.next();
     while (!l.done || !r.done) {

@@ -63,6 +63,9 @@ export class PoolTrees {
   readonly #top: TreeWalker;
   readonly #mappings: TreeWalker;
   readonly #deviceRoots = new NumberList();
+  /** Roots of the details trees and of the top levels that were found whole. */
+  readonly #wholeDetails = new Set<number>();
+  readonly #wholeTops = new Set<number>();
   /** Nodes that cannot be used, pointers to nowhere, devices that only one tree knows. */
   #nrBad = 0;
 
@@ -89,10 +92,10 @@ export class PoolTrees {
   *checkDevices(pairs: readonly TreePair[]): Generator<CheckFinding, void> {
     this.#context.meter.stage('device details tree', 0);
     yield* walkRoots(this.#details, DETAILS, pairs, 'detailsRoot');
-    for (const { detailsRoot } of pairs) yield* this.#settle(this.#details, detailsRoot);
+    for (const { detailsRoot } of pairs) yield* this.#settle(this.#details, detailsRoot, this.#wholeDetails);
     this.#context.meter.stage('mapping tree', 0);
     yield* walkRoots(this.#top, TOP, pairs, 'mappingRoot');
-    for (const { mappingRoot } of pairs) yield* this.#settle(this.#top, mappingRoot);
+    for (const { mappingRoot } of pairs) yield* this.#settle(this.#top, mappingRoot, this.#wholeTops);
     for (const pair of pairs) {
       for (const device of this.#devices(pair)) {
         if (pair.blockNr === 0 || pairs.length === 1) this.nrDevices++;
@@ -142,23 +145,23 @@ export class PoolTrees {
     return this.#mappings.addRoot(root, source, this.#deviceRoots);
   }
 
-  *#settle(walker: TreeWalker, root: number): Generator<CheckFinding, number> {
-    if (!walker.knows(root)) {
-      this.#nrBad++;
-      return 0;
-    }
-    const { nrEntries, nrBad } = yield* walker.settle(root);
+  *#settle(walker: TreeWalker, root: number, whole: Set<number>): Generator<CheckFinding, void> {
+    const nrBad = walker.knows(root) ? (yield* walker.settle(root)).nrBad : 1;
     this.#nrBad += nrBad;
-    return nrEntries;
+    if (nrBad === 0) whole.add(root);
   }
 
   #devices({ detailsRoot, mappingRoot }: TreePair): Generator<DeviceEntry, void> {
-    return this.#table.devices({ walker: this.#details, root: detailsRoot }, { walker: this.#top, root: mappingRoot });
+    return this.#table.devices(
+      this.#wholeDetails.has(detailsRoot) ? { walker: this.#details, root: detailsRoot } : undefined,
+      this.#wholeTops.has(mappingRoot) ? { walker: this.#top, root: mappingRoot } : undefined,
+    );
   }
 
-  #compareTrees({ thinId, mappedBlocks, root }: DeviceEntry, { blockNr }: TreePair): void {
+  #compareTrees({ thinId, mappedBlocks, root }: DeviceEntry, { blockNr, detailsRoot, mappingRoot }: TreePair): void {
     if (mappedBlocks !== undefined && root !== undefined) return;
     // A damaged tree was told as such; what it lacks follows from that.
+    if (!this.#wholeDetails.has(detailsRoot) || !this.#wholeTops.has(mappingRoot)) return;
     this.#nrBad++;
     this.#context.findings.addFatal(() => ({
       structure: blockNr === 0 ? 'thin devices' : 'metadata snapshot',

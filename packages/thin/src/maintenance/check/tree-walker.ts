@@ -20,6 +20,7 @@ import {
   childAt,
   isLeaf,
   keyAt,
+  MAX_DEPTH,
   maxEntries,
   nodeValidator,
   nrEntries,
@@ -29,9 +30,6 @@ import type { BlockCensus, PointerSource, Role } from './block-census.js';
 import type { BlockReader } from './block-reader.js';
 import type { CheckFinding, Findings } from './findings.js';
 import { NumberList, WideNumberList } from './number-list.js';
-
-/** The kernel's stacks end there, and 84^16 leaves are more than any device holds: only a forged tree is deeper. */
-const MAX_LAYERS = 16;
 
 /** What is noted of each metadata block that is a node. One for all trees of a check: a block is a node of one kind only. */
 export class NodeNotes {
@@ -147,7 +145,7 @@ export class TreeWalker {
       const next = new NumberList();
       const numbers = layer.sorted();
       for (const { from, to } of this.#reader.runs(numbers)) {
-        for (let i = from; i < to; i++) this.#visit(numbers[i] as number, next, depth === MAX_LAYERS);
+        for (let i = from; i < to; i++) this.#visit(numbers[i] as number, next, depth === MAX_DEPTH);
         this.#onRun(to - from);
         yield* this.#findings.drain();
       }
@@ -162,7 +160,7 @@ export class TreeWalker {
     return { nrEntries: this.#entriesBelow(root), nrBad: this.#badBelow(root) };
   }
 
-  /** The usable leaves below a settled `root`, from the lowest key up: block number and number of entries. */
+  /** The leaves of a tree that was settled without anything bad, from the lowest key up. */
   *leaves(root: number): Generator<{ readonly blockNr: number; readonly nrEntries: number }, void> {
     const { flags, slot } = this.#notes;
     const path = this.knows(root) ? [{ blockNr: root, child: 0 }] : [];
@@ -178,8 +176,7 @@ export class TreeWalker {
         if (step.child === this.#nrChildren.at(index)) path.pop();
         else {
           const child = this.#children.at(this.#firstChild.at(index) + step.child++);
-          // In a cycle the same node comes up again below itself; settle() has told, and the tree is not used.
-          if (child !== 0 && path.length <= MAX_LAYERS) path.push({ blockNr: child, child: 0 });
+          if (child !== 0) path.push({ blockNr: child, child: 0 });
         }
       }
     }
@@ -208,7 +205,7 @@ export class TreeWalker {
       slot[blockNr] = nr;
       this.#onLeaf(block, nr);
     } else if (isLastLayer) {
-      this.#bad(blockNr, `the node in block ${blockNr} is more than ${MAX_LAYERS} levels below its root`);
+      this.#bad(blockNr, `the node in block ${blockNr} is more than ${MAX_DEPTH} levels below its root`);
     } else {
       this.#noteInternal(block, nr, next);
     }
