@@ -1,0 +1,107 @@
+/**
+ * `npm run bench` (or `pnpm bench`) at the root: our figures beside those of the peers, in one run on one machine.
+ *
+ *   core      btree lookup, insert, walk and one-key commits beside lmdb            core/core-suite.ts
+ *   tools     thin_check, thin_dump, thin_restore beside the real 1.1.0 and 0.9.0   pools/pools-suite.ts
+ *   memory    the largest memory of those, for pools of several sizes               pools/pools-suite.ts
+ *
+ * A contender that is missing is named and left out. Every figure comes with a hash of what was computed.
+ * Non-goals: figures to compare across machines, or taken on a machine that has something else to do.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { benchmarkCore } from './core/core-suite.js';
+import { measureMemory, measureTimes, memoryTable, type PoolsSuiteOptions, timesTable } from './pools/pools-suite.js';
+import { randomPool } from './pools/random-pools.js';
+import { cacheDirectory, ourPrograms, realPrograms } from './pools/thin-tools.js';
+import { heading } from './report.js';
+
+const USAGE = `usage: pnpm bench [OPTIONS]
+  --only core,tools,memory    only these (default: all)
+  --runs N                    runs of each work and contender (default 5; memory 3 at most)
+  --keys N                    keys of the core operations (default 1000000)
+  --mappings N                mappings of the pool that is timed (default 4000000)
+  --memory-mappings N,N,…     pools whose memory is measured (default 1000000,4000000,8000000)
+  --seed N                    default 1
+  --cache DIR                 where pools and results lie (default: pdata/bench in the user's cache directory)
+  --without NAME              leave a contender out: 0.9.0 or 1.1.0; may be repeated`;
+
+const SUITES = ['core', 'tools', 'memory'];
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    args: process.argv.slice(2).filter((argument) => argument !== '--'),
+    options: {
+      only: { type: 'string', default: SUITES.join() },
+      runs: { type: 'string', default: '5' },
+      keys: { type: 'string', default: '1000000' },
+      mappings: { type: 'string', default: '4000000' },
+      'memory-mappings': { type: 'string', default: '1000000,4000000,8000000' },
+      seed: { type: 'string', default: '1' },
+      cache: { type: 'string', default: join(cacheDirectory(), 'bench') },
+      without: { type: 'string', multiple: true, default: [] },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(USAGE);
+    return;
+  }
+  const suites = values.only.split(',');
+  for (const suite of suites) if (!SUITES.includes(suite)) throw new UsageError(`--only ${suite}: no such suite`);
+  const [runs, seed] = [count('--runs', values.runs), count('--seed', values.seed)];
+
+  mkdirSync(values.cache, { recursive: true });
+  const directory = mkdtempSync(join(values.cache, 'work-'));
+  const progress = (text: string): void => {
+    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+  };
+  const show = (text: string): void => {
+    progress('');
+    console.log(`\n${text}`);
+  };
+  try {
+    console.log(heading(['pnpm bench', ...process.argv.slice(2)].join(' '), runs, seed));
+    if (suites.includes('core')) {
+      show(benchmarkCore({ nrKeys: count('--keys', values.keys), nrCommits: 100, runs, seed, directory, progress }));
+    }
+    const real = (['1.1.0', '0.9.0'] as const).filter((name) => !values.without.includes(name)).map(realPrograms);
+    const contenders = [ourPrograms(), ...real];
+    const maker = real.find(({ name, missing }) => name === '1.1.0' && missing === undefined) ?? ourPrograms();
+    const pool = (nrMappings: number): ReturnType<typeof randomPool> => {
+      progress(`making a pool of ${nrMappings} mappings`);
+      return randomPool(values.cache, nrMappings, seed, maker);
+    };
+    const options: PoolsSuiteOptions = { contenders, runs, directory, progress };
+    if (suites.includes('tools')) {
+      const timed = await pool(count('--mappings', values.mappings));
+      show(timesTable(timed, await measureTimes(timed, options), options));
+    }
+    if (suites.includes('memory')) {
+      const pools = [];
+      for (const size of values['memory-mappings'].split(',')) pools.push(await pool(count('--memory-mappings', size)));
+      const fewer = { ...options, runs: Math.min(runs, 3) };
+      show(memoryTable(await measureMemory(pools, fewer), fewer));
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+class UsageError extends Error {}
+
+function count(option: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new UsageError(`${option} takes a whole number from 1 on, not ${text}`);
+  return value;
+}
+
+try {
+  await main();
+} catch (error) {
+  const isUsage = error instanceof UsageError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
+  console.error(isUsage ? `${(error as Error).message}\n\n${USAGE}` : error);
+  process.exitCode = isUsage ? 2 : 1;
+}
