@@ -8,7 +8,7 @@
  *
  * Format: docs/format/tools.md, sections 2, 8 and 9.
  */
-import { BLOCK_SIZE, type MetadataDevice } from '@pdata/device';
+import { BLOCK_SIZE, CorruptBlockError, type MetadataDevice } from '@pdata/device';
 import { Block } from '@pdata/persistent-data';
 import {
   type CheckFinding,
@@ -134,7 +134,7 @@ function readFigures(device: MetadataDevice, ofMetadataSnapshot: boolean): Figur
   const { transactionId, heldRoot, metadataSpaceMap } = superblockAt(device, 0);
   if (ofMetadataSnapshot) {
     if (heldRoot === 0) throw new NoMetadataSnapshotError('the pool holds no metadata snapshot');
-    if (heldRoot < device.nrBlocks) superblockAt(device, heldRoot); // outside: the check says so
+    superblockAt(device, heldRoot);
   }
   // A superblock that claims more blocks in use than there are gives what 1.1.0 makes of it: 64 bits, turned over.
   const freeBlocks = BigInt.asUintN(64, BigInt(metadataSpaceMap.nrBlocks) - BigInt(metadataSpaceMap.nrAllocated));
@@ -142,6 +142,10 @@ function readFigures(device: MetadataDevice, ofMetadataSnapshot: boolean): Figur
 }
 
 function superblockAt(device: MetadataDevice, blockNr: number): ThinSuperblock {
+  if (blockNr >= device.nrBlocks) {
+    const [structure, expected] = ['thin superblock', `below ${device.nrBlocks}, the size of the device`];
+    throw new CorruptBlockError({ structure, blockNr: 0, field: 'held root', found: blockNr, expected });
+  }
   const block = new Block(new Uint8Array(BLOCK_SIZE), blockNr);
   device.read(blockNr, block.bytes);
   thinSuperblockValidator.check(block);

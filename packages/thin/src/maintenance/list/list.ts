@@ -16,11 +16,11 @@
  * Format: docs/format/thin.md, section 2; docs/format/tools.md, section 6.
  */
 import { CorruptBlockError, type MetadataDevice } from '@pdata/device';
-import { type Block, ENTRIES_PER_BITMAP, keyAt, nrBitmapsFor, nrEntries } from '@pdata/persistent-data';
+import { type Block, ENTRIES_PER_BITMAP, keyAt, nrBitmapsFor, nrEntries, valuesOffset } from '@pdata/persistent-data';
 import { dataBlockAt } from '../../format/block-time.js';
 import { ReferenceCounts } from '../check/reference-counts.js';
 import { LeafWalk } from '../dump/leaf-walk.js';
-import { MAX_CHILDREN, mappingValuesOffset, NodeReader, requireMappingLeaf } from '../dump/node-reader.js';
+import { MAX_CHILDREN, NodeReader, requireMappingLeaf } from '../dump/node-reader.js';
 import { type PoolDevice, readOutline, readRoots } from '../dump/outline.js';
 import { ThinDamageError, virtualBlocksInWords } from '../dump/thin-damage.js';
 import type { WorkOptions } from '../work.js';
@@ -181,7 +181,7 @@ class Survey {
     requireMappingLeaf(leaf);
     const nr = nrEntries(leaf);
     const isShared = this.#users[leaf.nr]! > 1;
-    for (let i = 0, at = mappingValuesOffset(leaf); i < nr; i++, at += 8) {
+    for (let i = 0, at = valuesOffset(leaf); i < nr; i++, at += 8) {
       const dataBlock = dataBlockAt(leaf.view, at);
       if (dataBlock >= this.#nrDataBlocks) this.#refuseDataBlock(leaf, i, dataBlock);
       this.#counts.inc(dataBlock);
@@ -194,7 +194,7 @@ class Survey {
   #countExclusive(leaf: Block): void {
     const nr = nrEntries(leaf);
     let exclusive = 0;
-    for (let i = 0, at = mappingValuesOffset(leaf); i < nr; i++, at += 8) {
+    for (let i = 0, at = valuesOffset(leaf); i < nr; i++, at += 8) {
       if (this.#counts.count(dataBlockAt(leaf.view, at)) === 1) exclusive++;
     }
     this.#nrExclusive[leaf.nr] = exclusive;
