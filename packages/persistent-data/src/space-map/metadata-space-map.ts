@@ -183,6 +183,9 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
       map.#bootstrap = false;
       map.inc(0, map.#cursor);
     });
+    // Nothing is on the device yet, but what it is to say is known: from here on, free blocks can be told.
+    map.#committedNrBlocks = map.#counts.nrBlocks;
+    map.#committedNrAllocated = map.#counts.nrAllocated;
     return map;
   }
 
@@ -191,7 +194,8 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
   }
 
   get nrFree(): number {
-    return this.#committedNrBlocks - this.#committedNrAllocated - this.#nrAllocatedSince;
+    // Blocks that a growth has added can be handed out at once, but are not counted before the commit.
+    return Math.max(0, this.#committedNrBlocks - this.#committedNrAllocated - this.#nrAllocatedSince);
   }
 
   get nrAllocated(): number {
@@ -254,6 +258,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
   }
 
   extend(nr: number): void {
+    if (!Number.isSafeInteger(nr) || nr < 0) throw new RangeError(`cannot extend a space map by ${nr} blocks`);
     const oldNrBlocks = this.#counts.nrBlocks;
     const newNrBlocks = oldNrBlocks + nr;
     if (newNrBlocks > MAX_METADATA_BLOCKS) {
@@ -262,7 +267,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
     if (newNrBlocks > this.#tm.blocks.nrBlocks) {
       throw new RangeError(`the device has ${this.#tm.blocks.nrBlocks} blocks, fewer than ${newNrBlocks}`);
     }
-    if (nr <= 0) return;
+    if (nr === 0) return;
     invariant(this.#changing === 0, 'extend while the space map is being changed');
     this.#tm.blocks.hold(() => {
       // All that growing allocates comes from the new part, whose bitmaps may not exist yet.
@@ -369,7 +374,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
     if (this.#cursor >= this.#bootstrapEnd) {
       throw new NoSpaceError(
         'metadata',
-        `${this.#bootstrapEnd} blocks are too few for the metadata device ${this.#tm.blocks.device.name}`,
+        `the metadata device ${this.#tm.blocks.device.name} cannot have ${this.#bootstrapEnd} blocks: too few of them are new to hold the space map's own; make it larger`,
       );
     }
     return this.#cursor++;
