@@ -43,6 +43,8 @@ export interface BitmapIndex {
   /** @throws {@link CorruptBlockError} when there is none for `bitmapNr` */
   get(bitmapNr: number): BitmapState;
   add(bitmapNr: number, entry: IndexEntry): void;
+  /** Bitmap `bitmapNr` was copied, for the first time in this transaction. */
+  moved?(bitmapNr: number, state: BitmapState): void;
 }
 
 export const refCountType: ValueType<number> = {
@@ -218,6 +220,7 @@ export class BitmapCounts {
     if (bitmap.nr !== state.blockNr) {
       state.blockNr = bitmap.nr;
       state.dirty = true;
+      this.index.moved?.(bitmapNr, state);
     }
     const place = this.#place;
     place.bitmap = bitmap;

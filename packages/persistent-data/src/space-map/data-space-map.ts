@@ -2,8 +2,9 @@
  * Reference counts of a device other than the metadata device: a pool's data blocks. Its bitmaps and trees are metadata
  * blocks like any others, so nothing here recurses.
  *
- * Index entries live in a tree (key: bitmap number). Those in use are kept in memory and written back by `settle`, which
- * allocates metadata blocks: the data map is settled before the metadata map.
+ * Index entries live in a tree (key: bitmap number). Those in use are kept in memory and written back by `settle`. The path to
+ * an entry is copied as soon as its bitmap is, so that settling overwrites in place: a transaction that had room for its
+ * changes has room for its commit.
  *
  * Blocks added by `extend` are not handed out, nor counted as free, before the commit.
  *
@@ -64,6 +65,11 @@ class DataIndex implements BitmapIndex {
   add(bitmapNr: number, entry: IndexEntry): void {
     this.states.set(bitmapNr, { ...entry, committedBlockNr: 0, dirty: true });
     this.#latest = undefined;
+    this.tree.insert(bitmapNr, entry);
+  }
+
+  moved(bitmapNr: number, state: BitmapState): void {
+    this.tree.insert(bitmapNr, state);
   }
 
   writeBack(): void {
@@ -182,7 +188,7 @@ export class DataSpaceMap implements SpaceMap {
     this.#tm.blocks.hold(() => this.#counts.fillBitmap(bitmapNr, countOf));
   }
 
-  /** Writes entries kept in memory into the index tree; `root` is final then. Allocates metadata blocks. */
+  /** Writes entries kept in memory into the index tree; `root` is final then. To be called before the metadata map settles. */
   settle(): void {
     this.#index.writeBack();
   }

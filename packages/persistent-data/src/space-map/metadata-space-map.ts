@@ -124,6 +124,8 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
   readonly #index: MetadataIndex;
   readonly #counts: BitmapCounts;
   #indexBlock: number;
+  /** The index block that the last commit reaches. */
+  #committedIndexBlock: number;
   readonly #pending = new PendingCounts();
   /** Depth of changes under way: above 0, requests are queued. */
   #changing = 0;
@@ -139,6 +141,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
   private constructor(tm: TransactionManager, root: SpaceMapRoot) {
     this.#tm = tm;
     this.#indexBlock = root.bitmapRoot;
+    this.#committedIndexBlock = root.bitmapRoot;
     this.#index = new MetadataIndex(() => this.#indexBlock);
     this.#counts = new BitmapCounts(tm, this.#index, root);
     this.#cursor = 0;
@@ -286,6 +289,15 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
     });
   }
 
+  get nrBlocksToSettle(): number {
+    const { states } = this.#index;
+    if (this.#indexBlock !== this.#committedIndexBlock || !states.some(({ dirty }) => dirty)) return 0;
+    // The index block is copied; counting the copy and the original may copy bitmaps not copied yet, and counting those, more.
+    let nr = 1;
+    for (const { blockNr, committedBlockNr } of states) if (blockNr === committedBlockNr) nr++;
+    return nr;
+  }
+
   settle(): void {
     // Copying the index block changes counts, and so entries: the copy is filled afterwards, and is complete.
     this.#writeIndex();
@@ -294,6 +306,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
 
   committed(): void {
     for (const state of this.#index.states) state.committedBlockNr = state.blockNr;
+    this.#committedIndexBlock = this.#indexBlock;
     this.#committedNrBlocks = this.#counts.nrBlocks;
     this.#committedNrAllocated = this.#counts.nrAllocated;
     this.#nrAllocatedSince = 0;

@@ -30,6 +30,8 @@ export interface MetadataSpaceMapInTransaction extends SpaceMap {
   readonly root: SpaceMapRoot;
   /** `reached` is called when an allocation brings the free blocks down to `nrFree`, and again only after they rose above. */
   setThreshold(nrFree: number, reached: () => void): void;
+  /** Blocks that `settle` would allocate now, at most. */
+  readonly nrBlocksToSettle: number;
   /** Writes what is kept in memory into blocks, so that the map's root describes this transaction. */
   settle(): void;
   /** The committed state is now the current one. */

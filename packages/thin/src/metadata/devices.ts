@@ -35,26 +35,27 @@ function readDetails(state: PoolState, thinId: number): OpenDetails | undefined 
   return open;
 }
 
-/** All devices in order of their ids, as this transaction sees them. */
-export function* allDevices(state: PoolState): Generator<{ thinId: number; details: DeviceDetails }> {
-  // New devices are not in the tree before the commit.
-  const inMemory = [...state.openDetails].sort(([a], [b]) => a - b);
-  let next = 0;
-  for (const { key: thinId, value } of state.details) {
-    for (; next < inMemory.length && (inMemory[next] as [number, OpenDetails])[0] < thinId; next++)
-      yield copyOf(inMemory[next]);
-    if (inMemory[next]?.[0] === thinId) yield copyOf(inMemory[next++]);
-    else yield { thinId, details: value };
-  }
-  for (; next < inMemory.length; next++) yield copyOf(inMemory[next]);
+/** The device with the least id ≥ `from`, as this transaction sees it. */
+export function nextDevice(state: PoolState, from: number): { thinId: number; details: DeviceDetails } | undefined {
+  const entry = state.details.ceiling(from);
+  if (entry === undefined) return undefined;
+  return { thinId: entry.key, details: snapshotOf(state.openDetails.get(entry.key) ?? entry.value) };
 }
 
-function copyOf(entry: readonly [number, OpenDetails] | undefined): { thinId: number; details: DeviceDetails } {
-  const [thinId, { mappedBlocks, transactionId, creationTime, snapshottedTime }] = entry as readonly [
-    number,
-    OpenDetails,
-  ];
-  return { thinId, details: { mappedBlocks, transactionId, creationTime, snapshottedTime } };
+/** A copy that the transaction does not change any more. */
+export function snapshotOf(details: DeviceDetails): DeviceDetails {
+  const { mappedBlocks, transactionId, creationTime, snapshottedTime } = details;
+  return { mappedBlocks, transactionId, creationTime, snapshottedTime };
+}
+
+/**
+ * The record of `thinId` is about to differ from the last commit's. Its entry is stored at once, not at the commit: so the
+ * blocks that this takes are taken while the change that causes it can still be refused.
+ */
+export function markChanged(state: PoolState, thinId: number, details: OpenDetails): void {
+  if (details.changed) return;
+  state.details.insert(thinId, details);
+  details.changed = true;
 }
 
 export function refuseExisting(state: PoolState, thinId: number): void {
@@ -70,6 +71,15 @@ export function createThin(state: PoolState, thinId: number): void {
   });
   state.mappings.root = top.root;
   addDetails(state, thinId, 0, superblock.time);
+}
+
+/** A kernel may have let the time run past what a mapping can carry; a mapping made now would name another data block. */
+export function refuseLateMapping({ superblock: { time } }: PoolState): void {
+  if (time < MAX_TIME) return;
+  throw new PoolTimeError(
+    `this pool's time is ${time}, and mappings have no room for it (2^24 - 1 at most): ` +
+      'check what is mapped, then dump and restore it to start again from 0',
+  );
 }
 
 /** The times a snapshot would need are checked before anything changes. */
@@ -93,7 +103,7 @@ export function createSnapshot(state: PoolState, thinId: number, originId: numbe
   state.mappings.root = top.root;
   superblock.time++;
   origin.snapshottedTime = superblock.time;
-  origin.changed = true;
+  markChanged(state, originId, origin);
   addDetails(state, thinId, origin.mappedBlocks, superblock.time);
 }
 
@@ -114,13 +124,15 @@ export function deleteMappings(state: PoolState, root: number): void {
 }
 
 function addDetails(state: PoolState, thinId: number, mappedBlocks: number, time: number): void {
-  state.openDetails.set(thinId, {
+  const details: OpenDetails = {
     mappedBlocks,
     transactionId: state.superblock.transactionId,
     creationTime: time,
     snapshottedTime: time,
-    changed: true,
-  });
+    changed: false,
+  };
+  state.openDetails.set(thinId, details);
+  markChanged(state, thinId, details);
 }
 
 /** The upper level as a tree of roots. A root taken out of it is handed to the caller: nothing is given up with it. */

@@ -6,7 +6,7 @@
  *
  * Format: docs/format/thin.md, sections 2 and 9.
  */
-import { openDetails } from './devices.js';
+import { markChanged, openDetails } from './devices.js';
 import type { PoolState } from './pool-state.js';
 
 export interface Mapping {
@@ -54,8 +54,10 @@ export function findRange(state: PoolState, thinId: number, begin: number, end: 
 export function insert(state: PoolState, thinId: number, virtualBlock: number, dataBlock: number): boolean {
   const details = openDetails(state, thinId);
   const isNew = state.mappings.insert([thinId, virtualBlock], { dataBlock, time: state.superblock.time });
-  if (isNew) details.mappedBlocks++;
-  details.changed = true;
+  if (isNew) {
+    details.mappedBlocks++;
+    markChanged(state, thinId, details);
+  }
   return isNew;
 }
 
@@ -66,7 +68,7 @@ export function removeRange(state: PoolState, thinId: number, begin: number, end
   const nr = state.mappings.removeRange([thinId], begin, end);
   if (nr > 0) {
     details.mappedBlocks -= nr;
-    details.changed = true;
+    markChanged(state, thinId, details);
   }
   return nr;
 }

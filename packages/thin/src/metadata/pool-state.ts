@@ -16,7 +16,7 @@ import {
 } from '@pdata/persistent-data';
 import { MAX_DATA_BLOCKS } from '../format/block-time.js';
 import { type DeviceDetails, deviceDetailsType } from '../format/device-details.js';
-import { checkDataBlockSize } from '../format/limits.js';
+import { checkDataBlockSize, metadataReserve } from '../format/limits.js';
 import {
   readThinSuperblock,
   THIN_VERSION,
@@ -26,7 +26,10 @@ import {
 } from '../format/superblock.js';
 import { type MappingValue, mappingType } from './mapping-type.js';
 
-/** A device's record as this transaction sees it; it reaches the details tree with the commit. */
+/**
+ * A device's record as this transaction sees it. Its entry in the details tree is this transaction's own from the first
+ * change on (see `markChanged`), and is overwritten by the commit.
+ */
 export interface OpenDetails {
   mappedBlocks: number;
   readonly transactionId: bigint;
@@ -64,7 +67,12 @@ export class PoolState {
 
   /** From the superblock on the device. @throws {@link CorruptBlockError} */
   static open(blocks: BlockManager): PoolState {
-    const superblock = readThinSuperblock(blocks.read(0, thinSuperblockValidator));
+    return PoolState.openAt(blocks, readThinSuperblock(blocks.read(0, thinSuperblockValidator)));
+  }
+
+  /** What `committed` describes, whatever block 0 may hold by now. @throws {@link CorruptBlockError} */
+  static openAt(blocks: BlockManager, committed: ThinSuperblock): PoolState {
+    const superblock = { ...committed };
     refuseNonsense(superblock);
     const tm = openTransactionManagerOn(blocks, superblock.metadataSpaceMap);
     const dataSpaceMap = DataSpaceMap.open(tm, superblock.dataSpaceMap);
@@ -102,6 +110,16 @@ export class PoolState {
       dataSpaceMap,
       {},
     );
+  }
+
+  /**
+   * Metadata blocks that a commit would allocate now, at most. The entries that it writes back (records, bitmaps of the data
+   * space map) are in blocks of this transaction already; but to overwrite one may still split a full node above it, which
+   * only trees of hundreds of leaves have.
+   */
+  get nrBlocksToCommit(): number {
+    const { nrBlocksToSettle, nrBlocks } = this.tm.spaceMap;
+    return nrBlocksToSettle === 0 ? 0 : nrBlocksToSettle + Math.min(8, Math.floor(metadataReserve(nrBlocks) / 4));
   }
 
   /** Writes this transaction: records, space maps, blocks, flush, superblock, flush. */

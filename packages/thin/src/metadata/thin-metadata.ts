@@ -20,14 +20,17 @@ import {
   AbortRequiredError,
   BlockManager,
   type BlockManagerOptions,
+  CountRangeError,
   claimDevice,
+  MAX_COUNT,
   MAX_METADATA_BLOCKS,
   NoSpaceError,
+  nrBitmapsFor,
 } from '@pdata/persistent-data';
 import { MAX_DATA_BLOCKS } from '../format/block-time.js';
 import type { DeviceDetails } from '../format/device-details.js';
 import { checkDataBlockSize, metadataReserve } from '../format/limits.js';
-import { NEEDS_CHECK } from '../format/superblock.js';
+import { NEEDS_CHECK, type ThinSuperblock } from '../format/superblock.js';
 import * as devices from './devices.js';
 import {
   CommitError,
@@ -37,6 +40,7 @@ import {
   TransactionIdError,
   UnsupportedMetadataError,
 } from './errors.js';
+import { LowWaterMark } from './low-water-mark.js';
 import type { MappedRange, Mapping } from './mappings.js';
 import * as mappings from './mappings.js';
 import * as metadataSnapshot from './metadata-snapshot.js';
@@ -75,12 +79,15 @@ export class ThinMetadata {
   #changed = false;
   /** Why only an abort is possible. */
   #halfDone: unknown;
-  #metadataThreshold: { nrFree: number; reached: () => void } | undefined;
-  #dataThreshold: { nrFree: number; reached: () => void; below: boolean } | undefined;
+  /** The superblock of the last commit: what an abort goes back to. */
+  #committed: ThinSuperblock;
+  #metadataLow: LowWaterMark | undefined;
+  #dataLow: LowWaterMark | undefined;
 
   private constructor(blocks: BlockManager, state: PoolState, unclaim: () => void, options: ThinMetadataOptions) {
     this.#blocks = blocks;
     this.#state = state;
+    this.#committed = { ...state.superblock };
     this.#unclaim = unclaim;
     this.#preCommit = options.preCommit;
   }
@@ -185,14 +192,19 @@ export class ThinMetadata {
 
   /** Every device, in order of ids, as this transaction sees it. */
   *devices(): Generator<{ readonly thinId: number; readonly details: DeviceDetails }> {
-    yield* devices.allDevices(this.#open);
+    for (
+      let device = devices.nextDevice(this.#open, 0);
+      device !== undefined;
+      device = devices.nextDevice(this.#open, device.thinId + 1)
+    ) {
+      yield device;
+    }
   }
 
   /** The record of device `thinId`; undefined when there is none. */
   details(thinId: number): DeviceDetails | undefined {
     if (!devices.hasDevice(this.#open, thinId)) return undefined;
-    const { mappedBlocks, transactionId, creationTime, snapshottedTime } = devices.openDetails(this.#open, thinId);
-    return { mappedBlocks, transactionId, creationTime, snapshottedTime };
+    return devices.snapshotOf(devices.openDetails(this.#open, thinId));
   }
 
   /** @throws {@link DeviceExistsError} */
@@ -220,11 +232,13 @@ export class ThinMetadata {
 
   /** The mapping of a virtual block; undefined when it has none. @throws {@link NoSuchDeviceError} */
   find(thinId: number, virtualBlock: number): Mapping | undefined {
+    refuseBlock('virtual block', virtualBlock, Number.MAX_SAFE_INTEGER);
     return mappings.find(this.#open, thinId, virtualBlock);
   }
 
   /** The first run of mappings in virtual blocks `begin`..`end` (exclusive); undefined when none is mapped. */
   findRange(thinId: number, begin: number, end: number): MappedRange | undefined {
+    refuseRange('virtual blocks', begin, end, Number.MAX_SAFE_INTEGER);
     return mappings.findRange(this.#open, thinId, begin, end);
   }
 
@@ -261,7 +275,6 @@ export class ThinMetadata {
     this.#change('grows', () => {
       block = dataSpaceMap.newBlock();
     });
-    this.#checkDataThreshold();
     return block;
   }
 
@@ -270,6 +283,10 @@ export class ThinMetadata {
     devices.openDetails(this.#open, thinId);
     refuseBlock('virtual block', virtualBlock, Number.MAX_SAFE_INTEGER);
     refuseBlock('data block', dataBlock, this.nrDataBlocks);
+    devices.refuseLateMapping(this.#open);
+    if (this.dataBlockCount(dataBlock) === 0) {
+      throw new CountRangeError(`data block ${dataBlock} is free: allocate it, then map it`);
+    }
     let isNew = false;
     this.#change('grows', (state) => {
       isNew = mappings.insert(state, thinId, virtualBlock, dataBlock);
@@ -285,7 +302,7 @@ export class ThinMetadata {
   /** Removes the mappings of virtual blocks `begin`..`end` (exclusive); returns how many there were. */
   removeRange(thinId: number, begin: number, end: number): number {
     devices.openDetails(this.#open, thinId);
-    refuseBlock('virtual block', begin, Number.MAX_SAFE_INTEGER);
+    refuseRange('virtual blocks', begin, end, Number.MAX_SAFE_INTEGER);
     if (this.findRange(thinId, begin, end) === undefined) return 0;
     let nr = 0;
     this.#change('frees', (state) => {
@@ -306,10 +323,17 @@ export class ThinMetadata {
 
   /** One more reference to each of `begin`..`end` (exclusive): they are not reused while a discard is on its way. */
   incDataBlocks(begin: number, end: number): void {
+    this.#refuseCounts(begin, end, (count) => count < MAX_COUNT, `has ${MAX_COUNT} references, the most there can be`);
     this.#change('grows', ({ dataSpaceMap }) => dataSpaceMap.inc(begin, end));
   }
 
+  /**
+   * One reference less to each of `begin`..`end` (exclusive), of those that {@link allocateDataBlock} or
+   * {@link incDataBlocks} gave. The last one frees the block, for use after the commit.
+   * @throws {@link CountRangeError} when one of them has none
+   */
   decDataBlocks(begin: number, end: number): void {
+    this.#refuseCounts(begin, end, (count) => count > 0, 'has no reference to give up');
     this.#change('frees', ({ dataSpaceMap }) => dataSpaceMap.dec(begin, end));
   }
 
@@ -356,6 +380,13 @@ export class ThinMetadata {
     refuseNrDataBlocks(nrDataBlocks);
     this.#refuseResize('data', nrDataBlocks, this.nrDataBlocks);
     if (nrDataBlocks === this.nrDataBlocks) return;
+    const nrBitmaps = nrBitmapsFor(nrDataBlocks) - nrBitmapsFor(this.nrDataBlocks);
+    if (nrBitmaps > this.nrFreeMetadataBlocks - this.metadataReserve) {
+      throw new NoSpaceError(
+        'metadata',
+        `${nrDataBlocks} data blocks take ${nrBitmaps} more metadata blocks and some for the commit: of ${this.nrMetadataBlocks}, ${this.nrFreeMetadataBlocks} are free and ${this.metadataReserve} of those kept for commits; grow the metadata first`,
+      );
+    }
     this.#change('grows', ({ dataSpaceMap }) => dataSpaceMap.extend(nrDataBlocks - dataSpaceMap.nrBlocks));
   }
 
@@ -369,9 +400,10 @@ export class ThinMetadata {
     const usable = Math.min(nrBlocks, MAX_METADATA_BLOCKS);
     this.#refuseResize('metadata', usable, this.nrMetadataBlocks);
     if (usable === this.nrMetadataBlocks) return;
+    this.#refuseReadOnly();
+    if (this.#blocks.device.nrBlocks < nrBlocks) this.#blocks.device.grow(nrBlocks);
     // It brings the room it needs.
     this.#change('none', ({ tm }) => {
-      if (this.#blocks.device.nrBlocks < nrBlocks) this.#blocks.device.grow(nrBlocks);
       tm.deviceGrew();
       tm.spaceMap.extend(usable - tm.spaceMap.nrBlocks);
     });
@@ -384,15 +416,18 @@ export class ThinMetadata {
     });
   }
 
-  /** Calls `reached` when an allocation brings the free metadata blocks to `nrFree`; again only after they rose above. */
+  /**
+   * Calls `reached` when a change or a commit leaves `nrFree` free metadata blocks or fewer, those in reserve included; again
+   * only after there were more. It is called when the change is complete, and may change the pool, or grow it. One at a time:
+   * a second call replaces the first. It outlasts commits and aborts.
+   */
   onMetadataLow(nrFree: number, reached: () => void): void {
-    this.#metadataThreshold = { nrFree, reached };
-    this.#open.tm.spaceMap.setThreshold(nrFree, reached);
+    this.#metadataLow = new LowWaterMark(nrFree, reached);
   }
 
-  /** Calls `reached` when an allocation brings the free data blocks to `nrFree`; again only after they rose above. */
+  /** As {@link onMetadataLow}, for free data blocks. */
   onDataLow(nrFree: number, reached: () => void): void {
-    this.#dataThreshold = { nrFree, reached, below: false };
+    this.#dataLow = new LowWaterMark(nrFree, reached);
   }
 
   /**
@@ -401,7 +436,6 @@ export class ThinMetadata {
    */
   commit(): boolean {
     const state = this.#open;
-    this.#refuseHalfDone();
     if (!this.#changed) return false;
     this.#refuseReadOnly();
     try {
@@ -411,8 +445,8 @@ export class ThinMetadata {
       this.#commitFailed(error);
     }
     this.#changed = false;
-    if (this.#dataThreshold !== undefined && this.nrFreeDataBlocks > this.#dataThreshold.nrFree)
-      this.#dataThreshold.below = false;
+    this.#committed = { ...state.superblock };
+    this.#lookAtMarks();
     return true;
   }
 
@@ -420,11 +454,17 @@ export class ThinMetadata {
   abort(): void {
     if (this.#closed) this.#refuseClosed();
     this.#blocks.drop();
-    this.#state = PoolState.open(this.#blocks);
+    try {
+      this.#state = PoolState.openAt(this.#blocks, this.#committed);
+    } catch (error) {
+      // The old state has lost its changed blocks: what it would show from here on is neither the one nor the other.
+      this.#halfDone = error;
+      throw error;
+    }
     this.#halfDone = undefined;
     this.#changed = false;
-    const threshold = this.#metadataThreshold;
-    if (threshold !== undefined) this.#state.tm.spaceMap.setThreshold(threshold.nrFree, threshold.reached);
+    this.#metadataLow?.rearm(this.nrFreeMetadataBlocks);
+    this.#dataLow?.rearm(this.nrFreeDataBlocks);
   }
 
   /** Lets go of the device, which stays open: it is the caller's. What is not committed is lost. */
@@ -436,6 +476,7 @@ export class ThinMetadata {
 
   get #open(): PoolState {
     if (this.#closed) this.#refuseClosed();
+    this.#refuseHalfDone();
     return this.#state;
   }
 
@@ -468,7 +509,6 @@ export class ThinMetadata {
 
   #change(appetite: Appetite, work: (state: PoolState) => void): void {
     const state = this.#open;
-    this.#refuseHalfDone();
     this.#refuseReadOnly();
     const { nrFree, nrBlocks } = state.tm.spaceMap;
     const kept = { grows: 1, frees: 0.5, none: Number.NaN }[appetite] * metadataReserve(nrBlocks);
@@ -481,11 +521,35 @@ export class ThinMetadata {
     this.#changed = true;
     try {
       work(state);
+      this.#refuseUncommittable(state);
     } catch (error) {
       // A data block that could not be had leaves everything as it was.
       if (!(error instanceof NoSpaceError && error.of === 'data')) this.#halfDone = error;
       throw error;
     }
+    this.#lookAtMarks();
+  }
+
+  #lookAtMarks(): void {
+    const { nrFreeMetadataBlocks, nrFreeDataBlocks } = this;
+    this.#metadataLow?.look(nrFreeMetadataBlocks);
+    this.#dataLow?.look(nrFreeDataBlocks);
+  }
+
+  #refuseCounts(begin: number, end: number, fine: (count: number) => boolean, problem: string): void {
+    refuseRange('data blocks', begin, end, this.nrDataBlocks);
+    for (let block = begin; block < end; block++) {
+      if (!fine(this.dataBlockCount(block))) throw new CountRangeError(`data block ${block} ${problem}`);
+    }
+  }
+
+  /** A change that leaves too little to be committed with is a change that did not fit. */
+  #refuseUncommittable({ tm, nrBlocksToCommit }: PoolState): void {
+    if (tm.spaceMap.nrFree >= nrBlocksToCommit) return;
+    throw new NoSpaceError(
+      'metadata',
+      `the metadata device ${this.#blocks.device.name} has too few free blocks for this change and a commit: abort, then grow it`,
+    );
   }
 
   #commitFailed(cause: unknown): never {
@@ -505,15 +569,6 @@ export class ThinMetadata {
         cause,
       },
     );
-  }
-
-  #checkDataThreshold(): void {
-    const threshold = this.#dataThreshold;
-    if (threshold === undefined) return;
-    const below = this.nrFreeDataBlocks <= threshold.nrFree;
-    const reached = below && !threshold.below;
-    threshold.below = below;
-    if (reached) threshold.reached();
   }
 }
 
@@ -556,4 +611,9 @@ function refuseNrDataBlocks(nr: number): void {
 function refuseBlock(what: string, nr: number, end: number): void {
   if (Number.isSafeInteger(nr) && nr >= 0 && nr < end) return;
   throw new RangeError(`${what} ${nr} is not a whole number below ${end}`);
+}
+
+function refuseRange(what: string, begin: number, end: number, limit: number): void {
+  if (Number.isSafeInteger(begin) && Number.isSafeInteger(end) && begin >= 0 && begin <= end && end <= limit) return;
+  throw new RangeError(`${what} ${begin} to ${end} (exclusive): expected whole numbers in order, none above ${limit}`);
 }
