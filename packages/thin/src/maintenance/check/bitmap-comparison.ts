@@ -160,16 +160,15 @@ export class BitmapComparison {
     }
     const first = at * ENTRIES_PER_BITMAP;
     const nrEntries = Math.min(ENTRIES_PER_BITMAP, this.#nrBlocks - first);
-    const { nrUsed, firstFree } = survey(block);
-    if (nrEntries < ENTRIES_PER_BITMAP) {
-      let nrBehind = 0;
-      for (let entry = nrEntries; entry < ENTRIES_PER_BITMAP; entry++) if (bitmapEntry(block, entry) !== 0) nrBehind++;
-      this.nrBehindEnd += nrBehind;
-      this.nrAllocated -= nrBehind;
-    }
-    this.nrAllocated += nrUsed;
+    const nrUsed = usedEntries(block, 0, ENTRIES_PER_BITMAP);
+    const nrBehind = usedEntries(block, nrEntries, ENTRIES_PER_BITMAP);
+    this.nrBehindEnd += nrBehind;
+    this.nrAllocated += nrUsed - nrBehind;
     const nrFree = index.nrFree[at] as number;
-    if (nrFree !== ENTRIES_PER_BITMAP - nrUsed || (index.noneFreeBefore[at] as number) > firstFree) this.nrWrongHints++;
+    const noneFreeBefore = Math.min(index.noneFreeBefore[at] as number, ENTRIES_PER_BITMAP);
+    if (nrFree !== ENTRIES_PER_BITMAP - nrUsed || usedEntries(block, 0, noneFreeBefore) !== noneFreeBefore) {
+      this.nrWrongHints++;
+    }
 
     const marks = this.#listed.get(at);
     if (this.#isComparable) this.#compareEntries(block, at, nrEntries, marks);
@@ -295,27 +294,24 @@ function faultOf(block: Block | DeviceError): string | undefined {
   }
 }
 
-/** Entries in use, and the first that is not (16 320 when all are), over the whole bitmap. */
-function survey({ view }: Block): { nrUsed: number; firstFree: number } {
-  let nrUsed = 0;
-  let firstFree = ENTRIES_PER_BITMAP;
-  for (let entry = 0; entry < ENTRIES_PER_BITMAP; entry += 16) {
-    const word = view.getUint32(ENTRIES_AT + (entry >>> 2), true);
-    // One bit for each pair in use.
-    let used = (word | (word >>> 1)) & 0x55555555;
-    if (used === 0x55555555) {
-      nrUsed += 16;
+/** How many of the entries `from`..`to` (exclusive) are in use. */
+function usedEntries(block: Block, from: number, to: number): number {
+  const { view } = block;
+  let nr = 0;
+  let entry = from;
+  while (entry < to) {
+    if ((entry & 15) !== 0 || to - entry < 16) {
+      if (bitmapEntry(block, entry) !== 0) nr++;
+      entry++;
       continue;
     }
-    if (firstFree === ENTRIES_PER_BITMAP) {
-      const free = ~used & 0x55555555;
-      firstFree = entry + ((31 - Math.clz32(free & -free)) >>> 1);
-    }
-    if (used !== 0) {
-      used = (used & 0x33333333) + ((used >>> 2) & 0x33333333);
-      used = (used + (used >>> 4)) & 0x0f0f0f0f;
-      nrUsed += Math.imul(used, 0x01010101) >>> 24;
-    }
+    // Sixteen entries a step: one bit for each pair in use, then the usual count of bits.
+    const word = view.getUint32(ENTRIES_AT + (entry >>> 2), true);
+    let used = (word | (word >>> 1)) & 0x55555555;
+    used = (used & 0x33333333) + ((used >>> 2) & 0x33333333);
+    used = (used + (used >>> 4)) & 0x0f0f0f0f;
+    nr += Math.imul(used, 0x01010101) >>> 24;
+    entry += 16;
   }
-  return { nrUsed, firstFree };
+  return nr;
 }

@@ -24,9 +24,6 @@ export class BlockReader {
   constructor(device: MetadataDevice) {
     this.device = device;
     this.#bytes = new Uint8Array(Math.min(RUN_LENGTH, device.nrBlocks) * BLOCK_SIZE);
-    for (let at = 0; at < this.#bytes.length; at += BLOCK_SIZE) {
-      this.#blocks.push(new Block(this.#bytes.subarray(at, at + BLOCK_SIZE), 0));
-    }
   }
 
   /**
@@ -36,7 +33,7 @@ export class BlockReader {
   *runs(numbers: Uint32Array): Generator<{ readonly from: number; readonly to: number }, void> {
     const run = { from: 0, to: 0 };
     const nr = numbers.length;
-    const longest = this.#blocks.length;
+    const longest = this.#bytes.length / BLOCK_SIZE;
     while (run.from < nr) {
       const first = numbers[run.from] as number;
       let to = run.from + 1;
@@ -72,7 +69,7 @@ export class BlockReader {
   #load(firstNr: number, nr: number): void {
     this.#firstNr = firstNr;
     this.#failures.clear();
-    for (let i = 0; i < nr; i++) (this.#blocks[i] as Block).nr = firstNr + i;
+    for (let i = 0; i < nr; i++) this.#slot(i).nr = firstNr + i;
     try {
       this.device.read(firstNr, this.#bytes.subarray(0, nr * BLOCK_SIZE));
     } catch (error) {
@@ -80,6 +77,14 @@ export class BlockReader {
       if (nr === 1) this.#failures.set(firstNr, error);
       else this.#loadOneByOne(firstNr, nr);
     }
+  }
+
+  #slot(i: number): Block {
+    const known = this.#blocks[i];
+    if (known !== undefined) return known;
+    const block = new Block(this.#bytes.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE), 0);
+    this.#blocks.push(block);
+    return block;
   }
 
   #loadOneByOne(firstNr: number, nr: number): void {
