@@ -23,6 +23,7 @@ export type { CheckFinding, CheckNotice, CheckSeverity } from './maintenance/che
 export { type RepairOptions, type RepairSummary, repairThin } from './maintenance/check/repair.js';
 export { type CheckOptions, type CheckSummary, checkThin } from './maintenance/check/thin-check.js';
 export { type DumpOptions, type DumpSummary, dumpThin } from './maintenance/dump/dump.js';
+export { DataBlockSizeNeededError } from './maintenance/dump/lost-roots.js';
 export { NoMetadataSnapshotError } from './maintenance/dump/outline.js';
 export { type ThinDamage, ThinDamageError } from './maintenance/dump/thin-damage.js';
 export {

@@ -10,9 +10,15 @@ const fixtures = new URL('../../conformance/fixtures/', import.meta.url);
 
 export const FIXTURES = ['thin-basic', 'thin-metasnap', 'thin-powercut', 'thin-large'] as const;
 
+const unpacked = new Map<string, Uint8Array>();
+
 export function fixtureImage(name: string): MemoryMetadataDevice {
-  // A plain array: `slice` of a Buffer copies nothing.
-  const bytes = new Uint8Array(gunzipSync(readFileSync(new URL(`${name}/meta.img.gz`, fixtures))));
+  let bytes = unpacked.get(name);
+  if (bytes === undefined) {
+    // A plain array: `slice` of a Buffer copies nothing.
+    bytes = new Uint8Array(gunzipSync(readFileSync(new URL(`${name}/meta.img.gz`, fixtures))));
+    unpacked.set(name, bytes);
+  }
   return new MemoryMetadataDevice({ name, bytes, readOnly: true });
 }
 

@@ -211,11 +211,18 @@ describe('damage', () => {
           // With a good checksum again, so that the flipped fields themselves are looked at.
           if (sealed && nr !== 0) nodeValidator.prepare(new Block(block, nr));
           const device = new MemoryMetadataDevice({ bytes, readOnly: true });
-          for (const options of [{}, { repair: true }, { metadataSnapshot: true }]) {
+          for (const options of [
+            {},
+            { repair: true },
+            { repair: true, dataBlockSize: 128 },
+            { metadataSnapshot: true },
+          ]) {
             try {
               dumpText(device, options);
             } catch (error) {
-              expect((error as CorruptBlockError).code).toMatch(/^ERR_(CORRUPT_BLOCK|NO_METADATA_SNAPSHOT)$/);
+              expect((error as CorruptBlockError).code).toMatch(
+                /^ERR_(CORRUPT_BLOCK|NO_METADATA_SNAPSHOT|DATA_BLOCK_SIZE_NEEDED)$/,
+              );
             }
           }
         },

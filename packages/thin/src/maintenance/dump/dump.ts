@@ -130,7 +130,7 @@ class Dump {
       for (const batch of this.#walk.batches(device.rootNr)) {
         for (let i = 0; i < batch.nr; i++) {
           const leaf = batch.blockNrs[i] as number;
-          if (!bad.has(leaf)) shared.add(leaf, batch.lows[i] as number, batch.lows[i + 1] as number);
+          if (!bad.has(leaf)) shared.add(leaf, batch.lows[i] as number, batch.highs[i] as number);
         }
         this.#report('shared parts', 0);
       }
@@ -172,7 +172,7 @@ class Dump {
         const leafNr = batch.blockNrs[i] as number;
         if (nextOwn < nrOwn && own[nextOwn] === leafNr) {
           if (shared?.isHead(leafNr)) this.#writer.endRun();
-          this.#leaf(nextOwn, device, batch.lows[i] as number, batch.lows[i + 1] as number);
+          this.#leaf(nextOwn, device, batch.lows[i] as number, batch.highs[i] as number);
           nextOwn++;
         } else if (!this.#outline.bad.has(leafNr) && shared?.isHead(leafNr)) {
           this.#writer.endRun();

@@ -15,11 +15,15 @@ const MAX_DEPTH = 24;
 /** Damaged nodes that the search for an undamaged path looks at: bounds it on a hostile image. */
 const MAX_TRIES = 1000;
 
-/** Leaf `i` may hold the keys from `lows[i]` to `lows[i + 1]` (exclusive). Used again for the next batch. */
+/**
+ * Leaf `i` may hold the keys from `lows[i]` to `highs[i]` (exclusive), which is also `lows[i + 1]` unless something between
+ * the two was damaged. Used again for the next batch.
+ */
 export interface LeafBatch {
   nr: number;
   readonly blockNrs: Float64Array;
   readonly lows: Float64Array;
+  readonly highs: Float64Array;
 }
 
 /** Told of each part of a tree that cannot be read, with the keys it held (`high` exclusive). Throws to end the walk. */
@@ -29,6 +33,7 @@ class Level implements LeafBatch {
   nr = 0;
   readonly blockNrs = new Float64Array(MAX_CHILDREN);
   readonly lows = new Float64Array(MAX_CHILDREN + 1);
+  readonly highs = new Float64Array(MAX_CHILDREN);
 }
 
 export class LeafWalk {
@@ -57,6 +62,7 @@ export class LeafWalk {
       only.blockNrs[0] = rootNr;
       only.lows[0] = 0;
       only.lows[1] = Number.POSITIVE_INFINITY;
+      only.highs[0] = Number.POSITIVE_INFINITY;
       yield only;
       return;
     }
@@ -76,7 +82,7 @@ export class LeafWalk {
       return;
     }
     for (let i = 0; i < level.nr; i++) {
-      yield* this.#below(level.blockNrs[i] as number, height - 1, level.lows[i] as number, level.lows[i + 1] as number);
+      yield* this.#below(level.blockNrs[i] as number, height - 1, level.lows[i] as number, level.highs[i] as number);
     }
   }
 
@@ -107,12 +113,21 @@ export class LeafWalk {
     const node = this.#reader.node(blockNr);
     if (isLeaf(node)) throw corruptNode(blockNr, 'flags', '2 (leaf)', '1 (internal), as all its siblings and cousins');
     requireRange(node, low, high);
-    const nr = nrEntries(node);
-    for (let i = 0; i < nr; i++) {
+    const nrChildren = nrEntries(node);
+    let nr = 0;
+    for (let i = 0; i < nrChildren; i++) {
       const child = childAt(node, i);
-      requireChild(blockNr, i, child, this.#reader.nrBlocks);
-      into.blockNrs[i] = child;
-      into.lows[i] = keyAt(node, i);
+      const from = keyAt(node, i);
+      const to = i + 1 < nrChildren ? keyAt(node, i + 1) : high;
+      try {
+        requireChild(blockNr, i, child, this.#reader.nrBlocks);
+      } catch (error) {
+        this.#damaged(error, blockNr, from, to);
+        continue;
+      }
+      into.blockNrs[nr] = child;
+      into.lows[nr] = from;
+      into.highs[nr++] = to;
     }
     into.lows[nr] = high;
     into.nr = nr;

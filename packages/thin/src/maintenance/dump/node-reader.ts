@@ -12,7 +12,16 @@
  * Format: docs/format/btree.md, sections 1 and 2.
  */
 import { BLOCK_SIZE, CorruptBlockError, type MetadataDevice } from '@pdata/device';
-import { Block, isLeaf, keyAt, maxEntries, nodeValidator, nrEntries, valueSize } from '@pdata/persistent-data';
+import {
+  Block,
+  isLeaf,
+  keyAt,
+  MAX_METADATA_BLOCKS,
+  maxEntries,
+  nodeValidator,
+  nrEntries,
+  valueSize,
+} from '@pdata/persistent-data';
 
 /** 2 MiB of nodes. Slots are chosen by block number; a collision costs a read, nothing else. */
 const NR_CACHED = 512;
@@ -22,6 +31,7 @@ export const MAX_CHILDREN = 254;
 const MAPPING_SIZE = 8;
 
 export class NodeReader {
+  /** Blocks that can hold metadata: on a device that is larger than the format can use, no more than that. */
   readonly nrBlocks: number;
   readonly #device: MetadataDevice;
   readonly #cached: (Block | undefined)[] = new Array(NR_CACHED).fill(undefined);
@@ -31,7 +41,7 @@ export class NodeReader {
 
   constructor(device: MetadataDevice) {
     this.#device = device;
-    this.nrBlocks = device.nrBlocks;
+    this.nrBlocks = Math.min(device.nrBlocks, MAX_METADATA_BLOCKS);
   }
 
   /** A validated node. Valid until another node is read; to keep more, copy it. @throws {@link CorruptBlockError} */
@@ -124,5 +134,5 @@ export function corruptNode(
   return new CorruptBlockError({ structure: 'btree node', blockNr, field, found, expected });
 }
 
-/** A node whose capacity leaves no room between keys and values is caught by its validator; this is its value area. */
+/** Byte offset of a leaf's first value: behind the room for its keys. */
 export const mappingValuesOffset = (leaf: Block): number => 32 + 8 * maxEntries(leaf);

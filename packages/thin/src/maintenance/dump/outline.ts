@@ -183,7 +183,7 @@ function forEachEntry(
   }
   for (const batch of new LeafWalk(reader, onDamage).batches(rootNr)) {
     for (let i = 0; i < batch.nr; i++) {
-      const [blockNr, low, high] = [batch.blockNrs[i]!, batch.lows[i]!, batch.lows[i + 1]!];
+      const [blockNr, low, high] = [batch.blockNrs[i]!, batch.lows[i]!, batch.highs[i]!];
       let leaf: Block;
       try {
         leaf = reader.node(blockNr);

@@ -3,18 +3,19 @@
  * beforehand, so that what is printed is consistent (a device's `mapped_blocks` is the number of mappings that follow) and
  * what is lost can be told.
  *
- * The roots are the superblock's own. Whatever cannot be read is passed over: a leaf, a part of a tree, a whole device. A
- * device whose record is lost gets one that is safe: its snapshot time is the pool's, so that the kernel takes every older
- * mapping as shared and copies rather than overwrites.
+ * The roots are the superblock's own; should it be unreadable, they are searched for (lost-roots.ts). Whatever cannot be
+ * read is passed over: a leaf, a part of a tree, a whole device. A device whose record is lost gets one that is safe: its
+ * snapshot time is the pool's, so that the kernel takes every older mapping as shared and copies rather than overwrites.
  *
  * An intact pool gives the same outline as outline.ts, hence the same text.
  */
 import { CorruptBlockError, type MetadataDevice } from '@pdata/device';
-import { nrEntries } from '@pdata/persistent-data';
 import type { DumpOptions } from './dump.js';
 import type { DumpedDevice } from './dump-writer.js';
-import { LeafWalk, type OnDamage } from './leaf-walk.js';
-import { corruptNode, MAX_CHILDREN, type NodeReader } from './node-reader.js';
+import type { OnDamage } from './leaf-walk.js';
+import { findLostRoots } from './lost-roots.js';
+import { MappingCensus } from './mapping-census.js';
+import { corruptNode, type NodeReader } from './node-reader.js';
 import {
   type PoolDevice,
   type PoolOutline,
@@ -25,42 +26,42 @@ import {
 } from './outline.js';
 import { ThinDamageError, virtualBlocksInWords } from './thin-damage.js';
 
-const RESTORE_BACKUP = 'restore this dump to other metadata and check what it lacks against a backup';
+const COMPARE = 'restore this dump to another device, and compare what it lacks with a backup';
 
 export function salvage(device: MetadataDevice, reader: NodeReader, options: DumpOptions): PoolOutline {
-  return new Salvage(reader, readRoots(device, false), options).run();
+  return new Salvage(device, reader, options).run();
 }
 
 class Salvage {
-  readonly #bad = new Set<number>();
+  readonly #device: MetadataDevice;
+  readonly #reader: NodeReader;
+  readonly #options: DumpOptions;
   readonly #lost: ThinDamageError[] = [];
 
-  constructor(
-    readonly reader: NodeReader,
-    readonly roots: PoolRoots,
-    readonly options: DumpOptions,
-  ) {}
+  constructor(device: MetadataDevice, reader: NodeReader, options: DumpOptions) {
+    this.#device = device;
+    this.#reader = reader;
+    this.#options = options;
+  }
 
   run(): PoolOutline {
-    const { reader, roots } = this;
-    const details = readDetails(
-      reader,
-      roots.detailsRoot,
-      this.#onLost((low, high) => {
-        return `the records of ${thinIdsInWords(low, high)} are lost, and new ones are made from their mappings`;
-      }),
-    );
-    const mappingRoots = readMappingRoots(
-      reader,
-      roots.mappingRoot,
-      this.#onLost((low, high) => {
-        return `all mappings of ${thinIdsInWords(low, high)} are lost, and the devices are left out`;
-      }),
-    );
+    const roots = this.#roots();
+    const details = this.#details(roots);
+    const mappingRoots = readMappingRoots(this.#reader, roots.mappingRoot, (error, _blockNr, low, high) => {
+      this.#lose(
+        error,
+        undefined,
+        `all mappings of ${thinIdsInWords(low, high)} are lost, and the devices are left out`,
+      );
+    });
+    const census = new MappingCensus(this.#reader, this.#options.signal);
+    for (const rootNr of new Set(mappingRoots.values())) census.visit(rootNr);
     const devices: PoolDevice[] = [];
     for (const [thinId, rootNr] of mappingRoots) {
-      const nrMappings = this.#count(thinId, rootNr);
-      devices.push({ rootNr, printed: this.#record(thinId, details.get(thinId), nrMappings) });
+      const nrMappings = census.count(rootNr, (error, _blockNr, low, high) => {
+        this.#lose(error, thinId, `${virtualBlocksInWords(low, high)} of thin device ${thinId} are lost`);
+      });
+      devices.push({ rootNr, printed: this.#record(thinId, details.get(thinId), nrMappings, roots) });
     }
     for (const thinId of details.keys()) {
       if (mappingRoots.has(thinId)) continue;
@@ -72,49 +73,60 @@ class Salvage {
       );
       this.#lose(error, thinId, `all mappings of thin device ${thinId} are lost, and the device is left out`);
     }
-    return { superblock: roots.superblock, devices, bad: this.#bad, lost: this.#lost };
+    return { superblock: roots.superblock, devices, bad: census.bad, lost: this.#lost };
   }
 
-  /** The mappings of a device that can be read; what cannot becomes bad and lost. */
-  #count(thinId: number, rootNr: number): bigint {
-    let nrMappings = 0;
-    const lose = (error: CorruptBlockError, blockNr: number, low: number, high: number): void => {
-      this.#bad.add(blockNr);
-      this.#lose(error, thinId, `${virtualBlocksInWords(low, high)} of thin device ${thinId} are lost`);
+  #roots(): PoolRoots {
+    try {
+      return readRoots(this.#device, false);
+    } catch (error) {
+      if (!(error instanceof CorruptBlockError)) throw error;
+      const found = findLostRoots(this.#device, this.#reader, this.#options, error);
+      this.#lose(
+        error,
+        undefined,
+        `the newest trees that are whole were searched for and found at blocks ${found.mappingRoot} and ${found.detailsRoot}; ` +
+          `whether they are the last ones cannot be known`,
+      );
+      return found;
+    }
+  }
+
+  #details(roots: PoolRoots): Map<number, DumpedDevice> {
+    const onDamage: OnDamage = (error, _blockNr, low, high) => {
+      this.#lose(error, undefined, `the records of ${thinIdsInWords(low, high)} are lost, and made anew`);
     };
-    for (const batch of new LeafWalk(this.reader, lose).batches(rootNr)) {
-      this.options.signal?.throwIfAborted();
-      for (let from = 0; from < batch.nr; from += MAX_CHILDREN) {
-        const nr = Math.min(MAX_CHILDREN, batch.nr - from);
-        this.reader.readLeaves(batch.blockNrs.subarray(from, from + nr), nr);
-        for (let i = 0; i < nr; i++) {
-          const [blockNr, low, high] = [batch.blockNrs[from + i]!, batch.lows[from + i]!, batch.lows[from + i + 1]!];
-          try {
-            nrMappings += nrEntries(this.reader.leaf(i, low, high));
-          } catch (error) {
-            if (!(error instanceof CorruptBlockError)) throw error;
-            lose(error, blockNr, low, high);
-          }
-        }
-      }
-    }
-    return BigInt(nrMappings);
+    return readDetails(this.#reader, roots.detailsRoot, onDamage);
   }
 
-  #record(thinId: number, record: DumpedDevice | undefined, nrMappings: bigint): DumpedDevice {
-    const { time, transactionId } = this.roots.superblock;
-    if (!record) {
-      return { thinId, mappedBlocks: nrMappings, transactionId, creationTime: 0, snapshottedTime: time };
+  #record(thinId: number, record: DumpedDevice | undefined, nrMappings: number, roots: PoolRoots): DumpedDevice {
+    const { time, transactionId } = roots.superblock;
+    const mappedBlocks = BigInt(nrMappings);
+    if (record === undefined) {
+      const error = corruptNode(
+        roots.detailsRoot,
+        `thin device ${thinId}`,
+        'missing',
+        'present, as in the mapping tree',
+      );
+      this.#lose(
+        error,
+        thinId,
+        `the record of thin device ${thinId} is lost, and made anew from its ${nrMappings} mappings`,
+      );
+      return { thinId, mappedBlocks, transactionId, creationTime: 0, snapshottedTime: time };
     }
-    return { ...record, mappedBlocks: nrMappings };
-  }
-
-  #onLost(effect: (low: number, high: number) => string): OnDamage {
-    return (error, _blockNr, low, high) => this.#lose(error, undefined, effect(low, high));
+    const hasLostSome = this.#lost.some((damage) => damage.thinId === thinId);
+    if (record.mappedBlocks !== mappedBlocks && !hasLostSome) {
+      const field = `mapped blocks of thin device ${thinId}`;
+      const error = corruptNode(roots.detailsRoot, field, String(record.mappedBlocks), nrMappings);
+      this.#lose(error, thinId, `nothing is lost by it: the true number is printed`);
+    }
+    return { ...record, mappedBlocks };
   }
 
   #lose(error: CorruptBlockError, thinId: number | undefined, effect: string): void {
-    this.#lost.push(new ThinDamageError(error.detail, { thinId, effect, nextStep: RESTORE_BACKUP }));
+    this.#lost.push(new ThinDamageError(error.detail, { thinId, effect, nextStep: COMPARE }));
   }
 }
 
