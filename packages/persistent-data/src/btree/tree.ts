@@ -139,6 +139,7 @@ export class BTree<V> {
   /** Removes every key in `begin`..`end` (exclusive); returns how many there were. */
   removeRange(begin: number, end: number): number {
     refuseKey(begin);
+    if (Number.isNaN(end)) throw new RangeError('the end of a range of keys is a number, not NaN'); // no key is above it
     let nrRemoved = 0;
     for (;;) {
       const leaf = ceilingLeaf(this, begin);
