@@ -4,6 +4,7 @@
  */
 import { writeSync } from 'node:fs';
 import { constants } from 'node:os';
+import { ToolError } from '../failure/tool-error.js';
 import { BrokenPipeError, InterruptedError, type Io } from './io.js';
 
 const STDOUT = 1;
@@ -19,7 +20,8 @@ export function processIo(): Io {
         writeFully(STDOUT, data);
       } catch (error) {
         if (codeOf(error) === 'EPIPE') throw new BrokenPipeError('standard output was closed by its reader');
-        throw error;
+        const message = `output error: cannot write to standard output: ${(error as Error).message}`;
+        throw new ToolError('ERR_OUTPUT', message, {}, { cause: error });
       }
     },
     err(text) {
