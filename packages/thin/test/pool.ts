@@ -119,6 +119,17 @@ export function patchSuperblock(bytes: Uint8Array, patch: (view: DataView) => vo
   thinSuperblockValidator.prepare(new Block(block, nr));
 }
 
+/** For whole media, which `toEqual` would compare byte by byte. */
+export function expectSameBytes(found: Uint8Array, expected: Uint8Array): void {
+  const different: number[] = [];
+  for (let at = 0; at < Math.max(found.length, expected.length); at += BLOCK_SIZE) {
+    if (Buffer.compare(found.subarray(at, at + BLOCK_SIZE), expected.subarray(at, at + BLOCK_SIZE)) !== 0) {
+      different.push(at / BLOCK_SIZE);
+    }
+  }
+  expect(different, 'blocks that differ').toEqual([]);
+}
+
 /** What `work` throws. */
 export function thrownBy(work: () => unknown): Error {
   try {

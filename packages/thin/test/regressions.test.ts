@@ -2,7 +2,7 @@
  * Bugs that dm-thin had, by the commit that mended them: what others lost data to must not be found here. Each test fails
  * on the behaviour it is named for.
  */
-import { CorruptBlockError, MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
+import { CorruptBlockError, type MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
 import { AbortRequiredError, NoSpaceError } from '@pdata/persistent-data';
 import { FaultyMetadataDevice, RecordingMetadataDevice } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
