@@ -40,6 +40,21 @@ it('checks, dumps and restores the pool of its seed, and always the same one', a
   expect(shown).toContain('n/a: thin-provisioning-tools 1.1.0 is not here');
 });
 
+it('says of a contender that fails that it did, and measures the others', async () => {
+  const broken: Contender = {
+    ...ours,
+    name: '0.9.0',
+    run: async () => ({ seconds: 1, exitCode: 1, stderr: 'broken' }),
+  };
+  const pool = await randomPool(directory, 1000, 1, ours);
+  const both = { ...options, contenders: [ours, broken] };
+  const shown = timesTable(pool, await measureTimes(pool, both), both);
+  expect(shown).toMatch(/^thin_dump +1000 µs \(1000–1000\) +n\/a /m);
+  expect(shown).toContain(
+    'thin_check of 0.9.0 could not be measured: thin_check of 0.9.0 ended with exit code 1: broken',
+  );
+});
+
 it('keeps its pools for the next time, and no half-made ones', async () => {
   const { image } = await randomPool(directory, 5000, 1, ours);
   const before = readFileSync(image);

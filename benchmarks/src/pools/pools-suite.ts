@@ -35,6 +35,8 @@ export interface ToolResult {
   readonly seconds: number[];
   /** Equal for contenders that did the same. */
   hash: string;
+  /** Why there are no figures. */
+  failure?: string;
 }
 
 /** What each contender took, and what came of it. */
@@ -47,14 +49,19 @@ export async function measureTimes(pool: RandomPoolFiles, options: PoolsSuiteOpt
     times.set(tool, results);
     for (let run = 0; run <= options.runs; run++) {
       for (const contender of present(options)) {
-        options.progress(`${tool}: ${contender.name}, ${run === 0 ? 'warming up' : `run ${run} of ${options.runs}`}`);
-        const work = prepare(tool, pool, options.directory);
-        const { seconds, exitCode, stderr } = await contender.run(tool, work.args);
-        if (exitCode !== 0) throw new Error(`${tool} of ${contender.name} ended with exit code ${exitCode}: ${stderr}`);
         const result = results.get(contender.name) ?? { seconds: [], hash: '' };
         results.set(contender.name, result);
-        if (run > 0) result.seconds.push(seconds);
-        else result.hash = await hashOf(tool, work.output, options);
+        if (result.failure !== undefined) continue;
+        options.progress(`${tool}: ${contender.name}, ${run === 0 ? 'warming up' : `run ${run} of ${options.runs}`}`);
+        try {
+          const work = prepare(tool, pool, options.directory);
+          const seconds = await mustRun(contender, tool, work.args);
+          if (run > 0) result.seconds.push(seconds);
+          else result.hash = await hashOf(tool, work.output, options);
+        } catch (error) {
+          result.failure = `${tool} of ${contender.name} could not be measured: ${(error as Error).message}`;
+          result.seconds.length = 0;
+        }
       }
     }
   }
@@ -74,6 +81,7 @@ export function timesTable(pool: RandomPoolFiles, times: PoolTimes, { contenders
     '',
     table(rows),
     ...missing(contenders),
+    ...[...times.values()].flatMap((results) => [...results.values()].flatMap(({ failure }) => failure ?? [])),
   ].join('\n');
 }
 
@@ -95,7 +103,9 @@ export async function measureMemory(
         const peaks: number[] = [];
         for (let run = 0; run < options.runs; run++) {
           options.progress(`memory: ${tool}, ${contender.name}, ${inMillions(pool.nrMappings)} mappings`);
-          peaks.push(await contender.peakMemory(tool, prepare(tool, pool, options.directory).args));
+          const { args } = prepare(tool, pool, options.directory);
+          // What cannot be measured is n/a; the times say why.
+          peaks.push(await contender.peakMemory(tool, args).catch(() => Number.NaN));
         }
         bySize.set(pool.nrMappings, median(peaks));
       }
@@ -155,9 +165,15 @@ async function hashOf(tool: ThinTool, output: string, { contenders, directory }:
   if (tool === 'thin_dump') return hashOfFile(output);
   const dump = join(directory, 'dumped.xml');
   if (existsSync(dump)) rmSync(dump);
-  const { exitCode, stderr } = await (contenders[0] as Contender).run('thin_dump', [output, '-o', dump]);
-  if (exitCode !== 0) throw new Error(`what was restored cannot be dumped (exit code ${exitCode}): ${stderr}`);
+  await mustRun(contenders[0] as Contender, 'thin_dump', [output, '-o', dump]);
   return hashOfFile(dump);
+}
+
+async function mustRun(contender: Contender, tool: ThinTool, args: readonly string[]): Promise<number> {
+  const { seconds, exitCode, stderr } = await contender.run(tool, args);
+  if (exitCode !== 0)
+    throw new Error(`${tool} of ${contender.name} ended with exit code ${exitCode}: ${stderr.trim()}`);
+  return seconds;
 }
 
 /** The first digits of a file's sha256. The superblock line of 0.9.0 says flags="0" too, so its dumps get another hash. */
