@@ -15,6 +15,7 @@
 import { CorruptBlockError, type MetadataDevice } from '@pdata/device';
 import type { WorkOptions } from '../work.js';
 import { type DumpWriter, HumanReadableWriter, XmlWriter } from './dump-writer.js';
+import { ForgivingSource } from './forgiving-source.js';
 import { JsonWriter } from './json-writer.js';
 import { type LeafBatch, LeafWalk } from './leaf-walk.js';
 import { MAX_CHILDREN, NodeReader } from './node-reader.js';
@@ -59,12 +60,16 @@ export interface DumpSummary {
  * @throws {@link ThinDamageError} when a block that is needed contradicts the format: the text so far is incomplete
  * @throws {@link CorruptBlockError} when that block is the superblock
  * @throws {@link NoMetadataSnapshotError} when `metadataSnapshot` is asked for and the pool holds none
- * @throws {@link DeviceError} when the device cannot be read
+ * @throws {@link DeviceError} when the device cannot be read; with `repair`, what cannot be read is damage
  * @throws {RangeError} when options contradict one another
  */
 export function* dumpThin(device: MetadataDevice, options: DumpOptions = {}): Generator<Uint8Array, DumpSummary> {
-  const reader = new NodeReader(device);
-  const outline = readOutline(device, reader, options);
+  if (options.repair && options.metadataSnapshot) {
+    throw new RangeError('a dump of the metadata snapshot cannot repair: its trees share blocks with the live ones');
+  }
+  const source = options.repair ? new ForgivingSource(device) : device;
+  const reader = new NodeReader(source);
+  const outline = readOutline(source, reader, options);
   return yield* new Dump(reader, outline, options).run();
 }
 
@@ -87,7 +92,9 @@ class Dump {
     this.#outline = outline;
     this.#options = options;
     this.#writer = newWriter(options.format);
-    this.#walk = new LeafWalk(reader, (error, _blockNr, low, high) => this.#damaged(error, this.#walked, low, high));
+    this.#walk = new LeafWalk(reader, (error, blockNr, low, high) =>
+      this.#damaged(error, blockNr, this.#walked, low, high),
+    );
     this.#nrToPrint = outline.devices.reduce((sum, { printed }) => sum + Number(printed.mappedBlocks), 0);
   }
 
@@ -202,12 +209,12 @@ class Dump {
       this.#nrMappings += leaf.view.getUint32(16, true);
     } catch (error) {
       if (!(error instanceof CorruptBlockError)) throw error;
-      this.#damaged(error, device, low, high);
+      this.#damaged(error, error.detail.blockNr, device, low, high);
     }
   }
 
-  #damaged(error: CorruptBlockError, device: PoolDevice | undefined, low: number, high: number): void {
-    if (this.#options.repair && device && this.#outline.bad.has(error.detail.blockNr)) return; // known, and in the summary
+  #damaged(error: CorruptBlockError, blockNr: number, device: PoolDevice | undefined, low: number, high: number): void {
+    if (this.#options.repair && this.#outline.bad.has(blockNr)) return; // known, and in the summary
     const whose = device ? `thin device ${device.printed.thinId}` : 'several thin devices that share them';
     throw new ThinDamageError(error.detail, {
       thinId: device?.printed.thinId,

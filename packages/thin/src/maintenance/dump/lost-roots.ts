@@ -13,7 +13,7 @@
  *
  * Format: docs/format/tools.md, section 2 (thin_repair).
  */
-import { BLOCK_SIZE, CorruptBlockError, type MetadataDevice, StoreError } from '@pdata/device';
+import { BLOCK_SIZE, CorruptBlockError, StoreError } from '@pdata/device';
 import {
   Block,
   childAt,
@@ -28,6 +28,7 @@ import { DEVICE_DETAILS_SIZE } from '../../format/device-details.js';
 import { THIN_VERSION } from '../../format/superblock.js';
 import type { DumpOptions } from './dump.js';
 import type { DumpedDevice } from './dump-writer.js';
+import type { BlockSource } from './forgiving-source.js';
 import { MappingCensus } from './mapping-census.js';
 import type { NodeReader } from './node-reader.js';
 import { type PoolRoots, readDetails, readMappingRoots } from './outline.js';
@@ -77,7 +78,7 @@ interface Pair {
  * @throws {@link ThinDamageError} when there is no pair of trees on the device
  */
 export function findLostRoots(
-  device: MetadataDevice,
+  device: BlockSource,
   reader: NodeReader,
   options: DumpOptions,
   cause: CorruptBlockError,
@@ -107,7 +108,7 @@ class Scan {
   /** Internal nodes and their children: what these are says what their parent is. */
   readonly #childrenOf = new Map<number, readonly number[]>();
 
-  constructor(device: MetadataDevice, nrBlocks: number, { signal }: DumpOptions) {
+  constructor(device: BlockSource, nrBlocks: number, { signal }: DumpOptions) {
     this.kinds = new Uint8Array(nrBlocks);
     const run = new Uint8Array(RUN * BLOCK_SIZE);
     const blocks = Array.from(

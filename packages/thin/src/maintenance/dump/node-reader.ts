@@ -11,7 +11,7 @@
  *
  * Format: docs/format/btree.md, sections 1 and 2.
  */
-import { BLOCK_SIZE, CorruptBlockError, type MetadataDevice } from '@pdata/device';
+import { BLOCK_SIZE, CorruptBlockError } from '@pdata/device';
 import {
   Block,
   isLeaf,
@@ -22,6 +22,7 @@ import {
   nrEntries,
   valueSize,
 } from '@pdata/persistent-data';
+import type { BlockSource } from './forgiving-source.js';
 
 /** 2 MiB of nodes. Slots are chosen by block number; a collision costs a read, nothing else. */
 const NR_CACHED = 512;
@@ -33,13 +34,13 @@ const MAPPING_SIZE = 8;
 export class NodeReader {
   /** Blocks that can hold metadata: on a device that is larger than the format can use, no more than that. */
   readonly nrBlocks: number;
-  readonly #device: MetadataDevice;
+  readonly #device: BlockSource;
   readonly #cached: (Block | undefined)[] = new Array(NR_CACHED).fill(undefined);
   #slab: Uint8Array | undefined;
   readonly #slots: Block[] = [];
   readonly #order = new Float64Array(MAX_CHILDREN);
 
-  constructor(device: MetadataDevice) {
+  constructor(device: BlockSource) {
     this.#device = device;
     this.nrBlocks = Math.min(device.nrBlocks, MAX_METADATA_BLOCKS);
   }

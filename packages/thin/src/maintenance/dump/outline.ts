@@ -6,12 +6,13 @@
  *
  * Format: docs/format/thin.md, sections 1 and 2.
  */
-import { BLOCK_SIZE, CorruptBlockError, type MetadataDevice, StoreError } from '@pdata/device';
+import { BLOCK_SIZE, CorruptBlockError, StoreError } from '@pdata/device';
 import { Block, keyAt, nrEntries, u64At, valueOffset } from '@pdata/persistent-data';
 import { DEVICE_DETAILS_SIZE } from '../../format/device-details.js';
 import { NEEDS_CHECK, readThinSuperblock, thinSuperblockValidator } from '../../format/superblock.js';
 import type { DumpOptions } from './dump.js';
 import type { DumpedDevice, DumpedSuperblock } from './dump-writer.js';
+import { type BlockSource, ForgivingSource } from './forgiving-source.js';
 import { LeafWalk, type OnDamage } from './leaf-walk.js';
 import { corruptNode, type NodeReader, requireChild, requireLeafOf, requireRange } from './node-reader.js';
 import { salvage } from './salvage.js';
@@ -45,12 +46,10 @@ export class NoMetadataSnapshotError extends StoreError {
   readonly code = 'ERR_NO_METADATA_SNAPSHOT';
 }
 
-/** Reads what a dump with `options` needs to know first. */
-export function readOutline(device: MetadataDevice, reader: NodeReader, options: DumpOptions): PoolOutline {
-  if (options.repair && options.metadataSnapshot) {
-    throw new RangeError('a dump of the metadata snapshot cannot repair: its trees share blocks with the live ones');
-  }
-  const outline = options.repair ? salvage(device, reader, options) : intact(device, reader, options);
+/** Reads what a dump with `options` needs to know first; a forgiving source is one to be repaired. */
+export function readOutline(device: BlockSource, reader: NodeReader, options: DumpOptions): PoolOutline {
+  const outline =
+    device instanceof ForgivingSource ? salvage(device, reader, options) : intact(device, reader, options);
   const wanted = options.devices && !options.skipMappings ? new Set(options.devices) : undefined;
   return {
     ...outline,
@@ -71,7 +70,7 @@ function overridden(superblock: DumpedSuperblock, options: DumpOptions): DumpedS
 
 const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 
-function intact(device: MetadataDevice, reader: NodeReader, options: DumpOptions): PoolOutline {
+function intact(device: BlockSource, reader: NodeReader, options: DumpOptions): PoolOutline {
   const roots = readRoots(device, options.metadataSnapshot ?? false);
   const incomplete = (what: string): OnDamage => {
     return (error) => {
@@ -92,7 +91,7 @@ export function wholePool(error: CorruptBlockError, effect: string): ThinDamageE
 }
 
 /** @throws {@link CorruptBlockError} when the superblock, or the snapshot's copy of it, is damaged */
-export function readRoots(device: MetadataDevice, ofSnapshot: boolean): PoolRoots {
+export function readRoots(device: BlockSource, ofSnapshot: boolean): PoolRoots {
   const live = readSuperblockAt(device, 0);
   if (!ofSnapshot) return rootsOf(live);
   const { heldRoot } = readThinSuperblock(live);
@@ -114,7 +113,7 @@ export function readRoots(device: MetadataDevice, ofSnapshot: boolean): PoolRoot
   return rootsOf(readSuperblockAt(device, heldRoot));
 }
 
-function readSuperblockAt(device: MetadataDevice, blockNr: number): Block {
+function readSuperblockAt(device: BlockSource, blockNr: number): Block {
   const block = new Block(new Uint8Array(BLOCK_SIZE), blockNr);
   device.read(blockNr, block.bytes);
   thinSuperblockValidator.check(block);

@@ -1,5 +1,6 @@
-import { BLOCK_SIZE, MemoryMetadataDevice } from '@pdata/device';
+import { BLOCK_SIZE, DeviceError, MemoryMetadataDevice } from '@pdata/device';
 import { Block, nodeValidator } from '@pdata/persistent-data';
+import { FaultyMetadataDevice } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { FIXTURES, fixtureBytes, fixtureImage } from '../../../test/fixture-images.js';
 import { expectSound, newPool, thrownBy, writeRange } from '../../../test/pool.js';
@@ -182,6 +183,24 @@ it('corrects a record that disagrees with the mappings', () => {
     [1, 'nothing is lost by it: the true number is printed'],
   ]);
   expectRestorable(text);
+});
+
+it('takes what the disk does not give back as damage, and a plain dump does not', () => {
+  const { bytes, roots } = aPool();
+  const [leafNr] = nodesOf(bytes, roots[0] as number).leaves as [number];
+  const medium = new MemoryMetadataDevice({ bytes, readOnly: true });
+  const device = new FaultyMetadataDevice(medium, { operation: 'read', blockNr: leafNr });
+  expect(thrownBy(() => dumpText(device))).toBeInstanceOf(DeviceError);
+  const { text, summary } = dumped(device, { repair: true });
+  expect(summary.lost.map(({ thinId, detail }) => [thinId, detail.blockNr, detail.found])).toEqual([
+    [1, leafNr, 'unreadable'],
+    [2, leafNr, 'unreadable'],
+  ]);
+  expectRestorable(text);
+  device.inject({ operation: 'read', blockNr: 0 });
+  const withoutSuperblock = dumped(device, { repair: true, dataBlockSize: 128 });
+  expect(withoutSuperblock.summary.lost[0]?.message).toMatch(/^thin superblock in block 0: block is unreadable/);
+  expectRestorable(withoutSuperblock.text);
 });
 
 describe('without a superblock', () => {

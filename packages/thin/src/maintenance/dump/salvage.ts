@@ -9,9 +9,10 @@
  *
  * An intact pool gives the same outline as outline.ts, hence the same text.
  */
-import { CorruptBlockError, type MetadataDevice } from '@pdata/device';
+import { CorruptBlockError } from '@pdata/device';
 import type { DumpOptions } from './dump.js';
 import type { DumpedDevice } from './dump-writer.js';
+import type { ForgivingSource } from './forgiving-source.js';
 import type { OnDamage } from './leaf-walk.js';
 import { findLostRoots } from './lost-roots.js';
 import { MappingCensus } from './mapping-census.js';
@@ -28,17 +29,17 @@ import { ThinDamageError, virtualBlocksInWords } from './thin-damage.js';
 
 const COMPARE = 'restore this dump to another device, and compare what it lacks with a backup';
 
-export function salvage(device: MetadataDevice, reader: NodeReader, options: DumpOptions): PoolOutline {
+export function salvage(device: ForgivingSource, reader: NodeReader, options: DumpOptions): PoolOutline {
   return new Salvage(device, reader, options).run();
 }
 
 class Salvage {
-  readonly #device: MetadataDevice;
+  readonly #device: ForgivingSource;
   readonly #reader: NodeReader;
   readonly #options: DumpOptions;
   readonly #lost: ThinDamageError[] = [];
 
-  constructor(device: MetadataDevice, reader: NodeReader, options: DumpOptions) {
+  constructor(device: ForgivingSource, reader: NodeReader, options: DumpOptions) {
     this.#device = device;
     this.#reader = reader;
     this.#options = options;
@@ -81,7 +82,7 @@ class Salvage {
       return readRoots(this.#device, false);
     } catch (error) {
       if (!(error instanceof CorruptBlockError)) throw error;
-      const found = findLostRoots(this.#device, this.#reader, this.#options, error);
+      const found = findLostRoots(this.#device, this.#reader, this.#options, this.#device.explain(error));
       this.#lose(
         error,
         undefined,
@@ -126,7 +127,7 @@ class Salvage {
   }
 
   #lose(error: CorruptBlockError, thinId: number | undefined, effect: string): void {
-    this.#lost.push(new ThinDamageError(error.detail, { thinId, effect, nextStep: COMPARE }));
+    this.#lost.push(new ThinDamageError(this.#device.explain(error).detail, { thinId, effect, nextStep: COMPARE }));
   }
 }
 
