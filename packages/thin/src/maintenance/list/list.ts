@@ -233,9 +233,9 @@ class Survey {
  * the space map, so a figure that the device has no room for is damage, and would let us count in memory without end.
  */
 function nrDataBlocks(device: MetadataDevice): number {
-  const nr = Number(readRoots(device, false).superblock.nrDataBlocks);
+  const nr = readRoots(device, false).superblock.nrDataBlocks;
   const most = device.nrBlocks * ENTRIES_PER_BITMAP;
-  if (nr <= most) return nr;
+  if (nr <= most) return Number(nr);
   throw new ThinDamageError(
     {
       structure: 'thin superblock',
