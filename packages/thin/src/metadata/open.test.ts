@@ -8,7 +8,16 @@ import {
 } from '@pdata/device';
 import { FaultyMetadataDevice } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
-import { DATA_BLOCK_SIZE, expectSameBytes, newPool, patchSuperblock, shownBy, thrownBy, write, writeRange } from '../../test/pool.js';
+import {
+  DATA_BLOCK_SIZE,
+  expectSameBytes,
+  newPool,
+  patchSuperblock,
+  shownBy,
+  thrownBy,
+  write,
+  writeRange,
+} from '../../test/pool.js';
 import { NotFormattedError, UnsupportedMetadataError } from './errors.js';
 import { ThinMetadata } from './thin-metadata.js';
 
