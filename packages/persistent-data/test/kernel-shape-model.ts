@@ -102,7 +102,7 @@ export class KernelShapeModel {
       among = [node, fresh];
     } else {
       const middle: ModelNode = { leaf: node.leaf, keys: [], kids: [] };
-      const first = left as ModelNode;
+      const first = parent.kids[p - 1] as ModelNode;
       deal([first, middle, node], (total) => {
         const nrLeft = Math.floor(total / 3);
         return [nrLeft, Math.floor((total - nrLeft) / 2)];

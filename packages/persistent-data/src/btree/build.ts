@@ -25,7 +25,7 @@ import {
   valuesOffset,
 } from './node.js';
 import { redistribute } from './redistribute.js';
-import { BTree, refuseKey } from './tree.js';
+import { BTree, refuseKey, refuseValueSize } from './tree.js';
 import type { ValueType } from './value-type.js';
 
 /** A finished node: what its parent has to know. */
@@ -108,6 +108,7 @@ export class BTreeBuilder<V> {
   #lastKey = -1;
 
   constructor(tm: TransactionManager, type: ValueType<V>) {
+    refuseValueSize(type.size);
     this.#tm = tm;
     this.#type = type;
     this.#leaves = new LayerBuilder(tm, LEAF_NODE, type.size);

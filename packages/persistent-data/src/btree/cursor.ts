@@ -2,9 +2,12 @@
  * Reads a tree in key order, leaf by leaf. It remembers block numbers, not blocks: between two steps its leaf may leave the
  * cache and come back. Valid until the tree changes.
  *
+ * Each leaf has to go on behind the last key of the one before. So a damaged tree in which nodes are reached more than once,
+ * which could be as large as it likes, ends at the second visit.
+ *
  * Format: docs/format/btree.md, section 3.
  */
-import type { Block } from '../block/block.js';
+import { type Block, corrupt } from '../block/block.js';
 import {
   childAt,
   floorIndex,
@@ -24,6 +27,7 @@ export class BTreeCursor<V> {
   readonly #path: { nr: number; index: number }[] = [];
   #leafNr = 0;
   #nrEntries = 0;
+  #lastKey = -1;
   /** Entry within the leaf. */
   index = 0;
   /** Behind the last entry. */
@@ -60,11 +64,21 @@ export class BTreeCursor<V> {
       const node = blocks.read(step.nr, nodeValidator);
       if (++step.index < nrEntries(node)) {
         this.#path.push(step);
+        const lastKey = this.#lastKey;
         this.#descend(childAt(node, step.index), 0);
-        if (this.#nrEntries > 0) return;
+        this.#requireProgress(lastKey);
+        return;
       }
     }
     this.done = true;
+  }
+
+  #requireProgress(lastKey: number): void {
+    const { leaf } = this;
+    // Only a root may be empty.
+    const found = this.#nrEntries === 0 ? 'missing' : keyAt(leaf, 0);
+    if (typeof found === 'number' && found > lastKey) return;
+    corrupt(leaf, 'btree node', 'key 0', found, `above ${lastKey}, the last key of the leaf before`);
   }
 
   #descend(nr: number, from: number): void {
@@ -76,6 +90,7 @@ export class BTreeCursor<V> {
         if (valueSize(node) !== this.#tree.type.size) this.#tree.refuseLeaf(node);
         this.#leafNr = nr;
         this.#nrEntries = nrEntries(node);
+        if (this.#nrEntries > 0) this.#lastKey = keyAt(node, this.#nrEntries - 1);
         this.index = floor >= 0 && keyAt(node, floor) === from ? floor : floor + 1;
         return;
       }

@@ -40,6 +40,9 @@ const AT = { flags: 4, blockNr: 8, nrEntries: 16, maxEntries: 20, valueSize: 24,
 /** Bytes of a key. */
 const KEY_SIZE = 8;
 
+/** With fewer, a full node could not be split into two that have room. */
+export const LEAST_MAX_ENTRIES = 3;
+
 /** Entries a node of `valueSize`-byte values holds: 252 for 8 bytes, 336 for 4, 168 for 16, 126 for 24. */
 export const maxEntriesFor = (valueSize: number): number =>
   Math.floor(Math.floor((BLOCK_SIZE - HEADER_SIZE) / (KEY_SIZE + valueSize)) / 3) * 3;
@@ -143,6 +146,7 @@ export const nodeValidator: BlockValidator = {
     const [nr, max, size] = [nrEntries(block), maxEntries(block), valueSize(block)];
     const capacity = Math.floor((BLOCK_SIZE - HEADER_SIZE) / (KEY_SIZE + size));
     if (max > capacity) corrupt(block, STRUCTURE, 'maxEntries', max, `at most ${capacity}`);
+    if (max < LEAST_MAX_ENTRIES) corrupt(block, STRUCTURE, 'maxEntries', max, `${LEAST_MAX_ENTRIES} or more`);
     if (nr > max) corrupt(block, STRUCTURE, 'nrEntries', nr, `at most ${max}`);
     if (flags === INTERNAL_NODE) {
       if (size !== CHILD_SIZE) corrupt(block, STRUCTURE, 'valueSize', size, `${CHILD_SIZE} in an internal node`);

@@ -81,6 +81,7 @@ function descendToRemove<V>(tree: BTree<V>, key: number): Block | undefined {
     // Collapsing may make a leaf of the node.
     if (!isLeaf(node) && !rebalanceChildren(tree, node, key)) return undefined;
     const index = floorIndex(node, key);
+    if (!isLeaf(node) && index < 0) return undefined; // the child that took its place may begin later
     if (isLeaf(node)) {
       if (valueSize(node) !== tree.type.size) tree.refuseLeaf(node);
       tree.index = index;

@@ -19,7 +19,9 @@ import {
   isLeaf,
   keyAt,
   LEAF_NODE,
+  LEAST_MAX_ENTRIES,
   MAX_DEPTH,
+  maxEntriesFor,
   nodeValidator,
   nrEntries,
   valueOffset,
@@ -33,6 +35,12 @@ import type { ValueType } from './value-type.js';
 export function refuseKey(key: number): void {
   if (!Number.isSafeInteger(key) || key < 0)
     throw new RangeError(`a btree key is a whole number from 0 to 2^53 - 1, not ${key}`);
+}
+
+/** Three values and more have to fit into a leaf: they have up to 1346 bytes. */
+export function refuseValueSize(size: number): void {
+  if (Number.isInteger(size) && size > 0 && maxEntriesFor(size) >= LEAST_MAX_ENTRIES) return;
+  throw new RangeError(`a btree's values have from 1 to 1346 bytes, not ${size}`);
 }
 
 export class BTree<V> {
@@ -58,6 +66,7 @@ export class BTree<V> {
 
   /** A new, empty tree: one empty leaf. */
   static create<V>(tm: TransactionManager, type: ValueType<V>): BTree<V> {
+    refuseValueSize(type.size);
     const leaf = tm.newBlock(nodeValidator);
     initNode(leaf, LEAF_NODE, type.size);
     return new BTree(tm, type, leaf.nr);

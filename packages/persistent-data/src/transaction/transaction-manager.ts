@@ -18,7 +18,7 @@
  * Not here: what the superblock says, and putting the roots into it; that is the target's.
  * Format: docs/format/block-and-transaction.md, sections 2 and 3.
  */
-import { invariant } from '@pdata/device';
+import { CorruptBlockError, invariant } from '@pdata/device';
 import type { Block, BlockValidator } from '../block/block.js';
 import type { BlockManager } from '../block/block-manager.js';
 import type { SpaceMapRoot } from '../space-map/root.js';
@@ -86,6 +86,7 @@ export class TransactionManager {
     this.blocks.read(nr, validator); // what cannot be read is refused before anything is counted
     const shared = this.spaceMap.isShared(nr);
     if (!shared && this.#isShadow(nr)) return this.blocks.write(nr, validator);
+    this.#refuseOutside(nr, nr + 1);
     const copyNr = this.spaceMap.newBlock();
     this.spaceMap.dec(nr);
     const copy = this.blocks.copy(nr, copyNr, validator);
@@ -98,13 +99,17 @@ export class TransactionManager {
     return this.blocks.read(nr, validator);
   }
 
-  inc(begin: number, end?: number): void {
+  /** @throws {@link CorruptBlockError} for blocks outside the space map: their numbers came from a block */
+  inc(begin: number, end = begin + 1): void {
     this.#refuseWhenSettled();
+    this.#refuseOutside(begin, end);
     this.spaceMap.inc(begin, end);
   }
 
-  dec(begin: number, end?: number): void {
+  /** As {@link inc}. */
+  dec(begin: number, end = begin + 1): void {
     this.#refuseWhenSettled();
+    this.#refuseOutside(begin, end);
     this.spaceMap.dec(begin, end);
   }
 
@@ -142,6 +147,19 @@ export class TransactionManager {
   #refuseWhenSettled(): void {
     // An allocation after the space map was written would be lost with the commit.
     invariant(!this.#settled, 'the transaction changed between preCommit and commit');
+  }
+
+  #refuseOutside(begin: number, end: number): void {
+    const { nrBlocks } = this.spaceMap;
+    if (begin >= 0 && end <= nrBlocks && begin <= end && Number.isInteger(begin) && Number.isInteger(end)) return;
+    const outside = begin < nrBlocks && begin >= 0 ? nrBlocks : begin;
+    throw new CorruptBlockError({
+      structure: 'reference to a metadata block',
+      blockNr: outside,
+      field: 'block number',
+      found: outside,
+      expected: `below ${nrBlocks}, the size of the space map`,
+    });
   }
 
   #isShadow(nr: number): boolean {
