@@ -48,19 +48,29 @@ export function mappingsIn(xml: string): Record<string, string[]> {
   const devices: Record<string, string[]> = {};
   let current: string[] = [];
   for (const [, element = '', attributes = ''] of xml.matchAll(/<([a-z_]+)([^>]*)>/g)) {
-    const value = (name: string): string => new RegExp(`\\b${name}=["']([^"']*)["']`).exec(attributes)?.[1] ?? '';
+    const value = (name: string): string =>
+      new RegExp(`\\b${name}\\s*=\\s*["']([^"']*)["']`).exec(attributes)?.[1] ?? '';
+    const number = (name: string): number => Number(value(name));
     if (element === 'def' || element === 'device') {
       current = [];
       if (element === 'def') parts.set(value('name'), current);
       else devices[attributes.trim()] = current;
     } else if (element === 'ref') current.push(...(parts.get(value('name')) ?? ['?']));
-    else if (element === 'single_mapping')
-      current.push([value('origin_block'), value('data_block'), value('time')].join(' '));
-    else if (element === 'range_mapping') {
-      for (let i = 0; i < Number(value('length')); i++) {
-        current.push([Number(value('origin_begin')) + i, Number(value('data_begin')) + i, value('time')].join(' '));
+    else if (element === 'single_mapping') {
+      current.push([number('origin_block'), number('data_block'), number('time')].join(' '));
+    } else if (element === 'range_mapping') {
+      for (let i = 0; i < number('length'); i++) {
+        current.push([number('origin_begin') + i, number('data_begin') + i, number('time')].join(' '));
       }
     }
   }
   return devices;
+}
+
+/** The same, by thin id. */
+export function mappingsById(xml: string): [thinId: number, mappings: string[]][] {
+  const byId = Object.entries(mappingsIn(xml)).map(([attributes, mappings]): [number, string[]] => {
+    return [Number(/\bdev_id\s*=\s*["'](\d+)["']/.exec(attributes)?.[1]), mappings];
+  });
+  return byId.sort(([a], [b]) => a - b);
 }

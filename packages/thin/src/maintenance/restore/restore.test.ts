@@ -1,10 +1,11 @@
 import { BLOCK_SIZE, MemoryMetadataDevice, StoreError } from '@pdata/device';
 import { Block, NoSpaceError } from '@pdata/persistent-data';
 import { crashImages, FaultyMetadataDevice, RecordingMetadataDevice } from '@pdata/testing';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FIXTURES, fixtureBytes, fixtureImage } from '../../../test/fixture-images.js';
 import { expectSound, thrownBy } from '../../../test/pool.js';
-import { dumpText, restore, restored, withoutPlaces } from '../../../test/texts.js';
+import { dumpText, mappingsById, restore, restored, withoutPlaces } from '../../../test/texts.js';
 import { readThinSuperblock, thinSuperblockValidator } from '../../format/superblock.js';
 import type { Progress } from '../work.js';
 import { restoreThin, ThinRestorer } from './restore.js';
@@ -119,6 +120,71 @@ it('warns of what the kernel would get wrong, or what was left out', () => {
     '1 mappings in <def> elements belong to no device and were left out',
     "the pool's time is 5, but there are mappings of time 6: they are never taken as shared, so a snapshot may be overwritten",
   ]);
+  const later = restore(pool(device(0, 0, ''), { time: 2 }), target).warnings;
+  expect(later).toEqual([
+    "the pool's time is 2, but thin device 0 has a later one: what is written to it may be copied without need",
+  ]);
+});
+
+/** Index of the next byte from `at` on that `isWanted`, or of the last byte. */
+function nextOf(bytes: readonly number[], at: number, isWanted: (byte: number) => boolean): number {
+  const found = bytes.findIndex((byte, i) => i >= at && isWanted(byte));
+  return found < 0 ? bytes.length - 1 : found;
+}
+
+it('accepts of mutated XML only what it can give back, and refuses the rest with line and column', () => {
+  const parts = `<def name="1">\n${range(50, 200, 300)}</def>\n`;
+  const devices = [0, 1, 2].map((thinId) =>
+    device(thinId, 307, `${single(3, 10 + thinId)}${range(5, 20 + 10 * thinId, 6)}<ref name="1"/>`),
+  );
+  const bytes = encode(pool(parts + devices.join('')));
+  const characters = fc.constantFrom(...'0123456789"<>/ =\n');
+  const mutation = fc.tuple(
+    fc.constantFrom('set', 'insert', 'remove', 'swap', 'digit', 'digit', 'space', 'space'),
+    fc.nat(bytes.length - 1),
+    characters,
+  );
+  let nrAccepted = 0;
+  fc.assert(
+    fc.property(fc.array(mutation, { minLength: 1, maxLength: 2 }), (mutations) => {
+      const mutated = [...bytes];
+      for (const [how, at, character] of mutations) {
+        if (how === 'set') mutated[at] = character.charCodeAt(0);
+        else if (how === 'insert') mutated.splice(at, 0, character.charCodeAt(0));
+        else if (how === 'remove') mutated.splice(at, 1);
+        // Where the text stays well-formed: another digit for a digit, more white space.
+        else if (how === 'digit')
+          mutated[nextOf(mutated, at, (byte) => byte >= 0x30 && byte <= 0x39)] = 0x30 + (at % 10);
+        else if (how === 'space')
+          mutated.splice(
+            nextOf(mutated, at, (byte) => byte <= 0x20),
+            0,
+            0x20,
+          );
+        else mutated.splice(at, 2, ...mutated.slice(at, at + 2).reverse());
+      }
+      const xml = Buffer.from(mutated).toString('latin1');
+      const target = new MemoryMetadataDevice({
+        bytes: fixtureBytes('thin-basic').subarray(0, NR_BLOCKS * BLOCK_SIZE),
+      });
+      try {
+        const { warnings } = restore(xml, target);
+        nrAccepted++;
+        expect(mappingsById(dumpText(target))).toEqual(mappingsById(xml));
+        if (warnings.length === 0) expectSound(target);
+      } catch (error) {
+        if (error instanceof NoSpaceError) return; // a digit more in nr_data_blocks
+        expect(error).toBeInstanceOf(ThinXmlError);
+        expect((error as ThinXmlError).line).toBeGreaterThan(0);
+        expect((error as ThinXmlError).column).toBeGreaterThan(0);
+        expect(hasSuperblock(target)).toBe(false);
+      }
+    }),
+    { seed: 6, numRuns: 400 },
+  );
+  // Neither way is left untried.
+  expect(nrAccepted).toBeGreaterThan(40);
+  expect(nrAccepted).toBeLessThan(360);
 });
 
 describe('refuses', () => {

@@ -303,16 +303,9 @@ class PoolBuild implements ThinXmlHandler {
   /** Space maps, the two upper trees, and last the superblock. */
   commit(): RestoreSummary {
     const tm = this.#tm;
-    const warnings: string[] = [];
     const nrUnused = this.#roots.settle(this.#sharedLeaves(), this.#counts);
-    if (nrUnused > 0) warnings.push(`${nrUnused} mappings in <def> elements belong to no device and were left out`);
+    const warnings = this.#warnings(nrUnused);
     const superblock = this.#superblock;
-    if (this.#latestTime > superblock.time) {
-      warnings.push(
-        `the pool's time is ${superblock.time}, but there are mappings of time ${this.#latestTime}: ` +
-          `they are never taken as shared, so a snapshot may be overwritten`,
-      );
-    }
     const dataSpaceMap = buildDataSpaceMap(tm, this.#counts);
     this.#built.sort((a, b) => a.thinId - b.thinId);
     const mappingRoot = buildTree(
@@ -352,6 +345,30 @@ class PoolBuild implements ThinXmlHandler {
       nrMetadataBlocks: tm.spaceMap.nrAllocated,
       warnings,
     };
+  }
+
+  /** What neither real version minds, and the kernel would take as it is. */
+  #warnings(nrUnused: number): string[] {
+    const warnings: string[] = [];
+    const { time } = this.#superblock;
+    if (nrUnused > 0) warnings.push(`${nrUnused} mappings in <def> elements belong to no device and were left out`);
+    if (this.#latestTime > time) {
+      warnings.push(
+        `the pool's time is ${time}, but there are mappings of time ${this.#latestTime}: ` +
+          `they are never taken as shared, so a snapshot may be overwritten`,
+      );
+    }
+    const isAhead = ({ details }: BuiltDevice): boolean =>
+      details.creationTime > time || details.snapshottedTime > time;
+    const ahead = this.#built.filter(isAhead).map(({ thinId }) => thinId);
+    if (ahead.length > 0) {
+      const which = `${ahead.slice(0, 5).join(', ')}${ahead.length > 5 ? ` and ${ahead.length - 5} more` : ''}`;
+      warnings.push(
+        `the pool's time is ${time}, but thin device ${which} has a later one: ` +
+          `what is written to it may be copied without need`,
+      );
+    }
+    return warnings;
   }
 
   *#sharedLeaves(): Generator<MappingLeaf> {
