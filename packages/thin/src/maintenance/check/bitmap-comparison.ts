@@ -6,7 +6,7 @@
  *   1, and nothing refers to the block a leak: space lost, harmless, repairable
  *   anything else                      fatal: a block in use could be handed out again, or the map is plainly damaged
  * (the real tools draw the line there too). Entries of the reference-count tree are compared as its leaves pass; that each
- * pair of 3 has one is known from a mark per block, in chunks like the counts.
+ * pair of 3 has one is known from a mark per block, bitmap by bitmap.
  *
  * The hints nrFree and noneFreeBefore, nrAllocated, and what lies behind the last block are compared too, but only noticed:
  * old tools have left them wrong in pools that work.
@@ -177,7 +177,7 @@ export class BitmapComparison {
 
   /** Four entries a step: a byte of the bitmap against four counted bytes. */
   #compareEntries({ bytes, nr }: Block, at: number, nrEntries: number, marks: Uint8Array | undefined): void {
-    const counts = this.#counts.chunks[at];
+    const counts = this.#counts.ofBitmap(at);
     const first = at * ENTRIES_PER_BITMAP;
     let leakFrom = -1;
     let leakTo = -1;

@@ -146,7 +146,7 @@ function* leakedRuns(
   map: SpaceMapAudit | undefined,
 ): Generator<{ readonly from: number; readonly to: number }, void> {
   if (map === undefined) return;
-  const counts = map.counts.chunks[at];
+  const counts = map.counts.ofBitmap(at);
   const first = at * ENTRIES_PER_BITMAP;
   const nr = Math.min(ENTRIES_PER_BITMAP, map.root.nrBlocks - first);
   let from = -1;
