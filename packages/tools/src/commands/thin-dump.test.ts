@@ -182,6 +182,40 @@ describe('thin_dump of a damaged pool', () => {
   });
 });
 
+describe('thin_dump of a pool without a superblock', () => {
+  const image = kernelImage('thin-basic');
+  flipBit(image, 0);
+  const lost = writeImage(directory, 'lost.img', image);
+
+  it('ends with 64, and names the way out', async () => {
+    const { exitCode, stdout, stderr } = await runTool(`thin_dump ${lost}`);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 64, stdout: '' });
+    expect(stderr).toMatch(
+      /^bad checksum in superblock: .*\n.*\n {2}next step: .*--repair --data-block-size SECTORS\n$/,
+    );
+  });
+
+  it('asks for the data block size, as 1.1.0 does, and then finds the trees', async () => {
+    const asked = await runTool(`thin_dump --repair ${lost}`);
+    expect(asked).toMatchObject({ exitCode: 64, stdout: '' });
+    expect(asked.stderr).toMatch(/^data block size needs to be provided due to corruption in the superblock/);
+    const { exitCode, stdout, stderr } = await runTool(`thin_dump --repair --data-block-size 128 ${lost}`);
+    expect(exitCode).toBe(0);
+    expect(stderr).toMatch(/^lost: thin superblock in block 0: /);
+    const devices = (xml: string): string => xml.slice(xml.indexOf('\n'));
+    expect(devices(stdout)).toBe(devices((await runTool(`thin_dump ${basic}`)).stdout));
+  });
+
+  it('is not asked for it when the device is a wrong one', async () => {
+    const cache = Buffer.alloc(65_536);
+    cache.writeUInt32LE(1623043, 32);
+    const path = writeImage(directory, 'cache.img', cache);
+    const { exitCode, stderr } = await runTool(`thin_dump --repair ${path}`);
+    expect(exitCode).toBe(64);
+    expect(stderr).toContain('is dm-cache metadata\n  next step: use cache_check');
+  });
+});
+
 describe('thin_dump refuses', () => {
   it.each([
     [[], 2, 'error: the following required arguments were not provided:'],

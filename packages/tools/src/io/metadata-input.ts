@@ -5,9 +5,9 @@
  * Reading the superblock here, before any work, lets a command tell a wrong device from a damaged one.
  */
 import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
-import { BLOCK_SIZE, CorruptBlockError, DeviceBusyError, type MetadataDevice } from '@pdata/device';
+import { BLOCK_SIZE, CorruptBlockError, DeviceBusyError, type MetadataDevice, type StoreError } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
-import { NoMetadataSnapshotError } from '@pdata/thin';
+import { DataBlockSizeNeededError, NoMetadataSnapshotError, ThinDamageError } from '@pdata/thin';
 import { foreignContent, looksLikeXml, NR_BYTES_TO_LOOK_AT } from '../failure/foreign-content.js';
 import { ToolError } from '../failure/tool-error.js';
 
@@ -81,6 +81,10 @@ function explained(error: unknown, device: MetadataDevice): unknown {
       { cause: error },
     );
   }
+  if (error instanceof DataBlockSizeNeededError) {
+    const nextStep = "give --data-block-size, in sectors: the pool's (LVM: lvs -o chunk_size --units s)";
+    return wrongDevice(device, error) ?? new ToolError(error.code, error.message, { nextStep }, { cause: error });
+  }
   if (!(error instanceof CorruptBlockError)) return error;
   const { structure, blockNr, field } = error.detail;
   if (structure !== 'thin superblock' || !['blockNr', 'magic', 'checksum'].includes(field)) return error;
@@ -99,8 +103,25 @@ function snapshotFailure(error: CorruptBlockError): ToolError {
   );
 }
 
-/** A wrong device is told from a damaged one. */
-function superblockFailure(error: CorruptBlockError, device: MetadataDevice): ToolError {
+function superblockFailure(error: CorruptBlockError, device: MetadataDevice): StoreError {
+  const wrong = wrongDevice(device, error);
+  if (wrong !== undefined) return wrong;
+  if (error instanceof ThinDamageError) return error; // a repairing dump, which knows better what to do
+  return new ToolError(
+    error.code,
+    `bad checksum in superblock: ${error.message}`,
+    {
+      effect: 'without its superblock the pool cannot be used',
+      nextStep:
+        "check that this is the pool's metadata device (LVM: NAME_tmeta); if it is, restore it from a backup, or search " +
+        'for the newest trees that are whole: thin_dump --repair --data-block-size SECTORS',
+    },
+    { cause: error },
+  );
+}
+
+/** What the device is, if it is recognized as something else than thin metadata: worth more than what is wrong with it. */
+function wrongDevice(device: MetadataDevice, cause: unknown): ToolError | undefined {
   const start = new Uint8Array(Math.min(device.nrBlocks * BLOCK_SIZE, NR_BYTES_TO_LOOK_AT));
   device.read(0, start);
   if (looksLikeXml(start)) {
@@ -109,27 +130,9 @@ function superblockFailure(error: CorruptBlockError, device: MetadataDevice): To
     });
   }
   const foreign = foreignContent(start);
-  if (foreign !== undefined) {
-    return new ToolError(
-      'ERR_WRONG_DEVICE',
-      `bad checksum in superblock: '${device.name}' is ${foreign.what}`,
-      foreign,
-      {
-        cause: error,
-      },
-    );
-  }
-  return new ToolError(
-    error.code,
-    `bad checksum in superblock: ${error.message}`,
-    {
-      effect: 'without its superblock nothing else of the pool can be found',
-      nextStep:
-        "check that this is the pool's metadata device (LVM: NAME_tmeta); if it is, restore it from a backup, or run " +
-        'thin_repair from thin-provisioning-tools, which can do without a superblock',
-    },
-    { cause: error },
-  );
+  if (foreign === undefined) return undefined;
+  const message = `bad checksum in superblock: '${device.name}' is ${foreign.what}`;
+  return new ToolError('ERR_WRONG_DEVICE', message, foreign, { cause });
 }
 
 /** The content of a file in pieces, for reading from the front to the end once. A piece is valid until the next. */
