@@ -171,16 +171,18 @@ export class BTree<V> {
   }
 
   /**
-   * Calls `visit` with every entry in order, the value where it lies; stops when it returns false. The tree must not change
-   * meanwhile. O(n): reads every node.
+   * Calls `visit` with every entry in order, the value where it lies (until the visitor reads something else); stops when it
+   * returns false. The tree must not change meanwhile. O(n): reads every node.
    */
   walk(visit: (key: number, view: DataView, at: number) => boolean | void, from = 0): void {
     const cursor = new BTreeCursor(this, from);
     for (; !cursor.done; cursor.nextLeaf()) {
-      const { leaf } = cursor;
+      let { leaf } = cursor;
+      const leafNr = leaf.nr;
       const nr = nrEntries(leaf);
       const size = valueSize(leaf);
       for (let index = cursor.index, at = valueOffset(leaf, index); index < nr; index++, at += size) {
+        if (leaf.nr !== leafNr) leaf = cursor.leaf; // the visitor has read other blocks, and its frame was needed
         if (visit(keyAt(leaf, index), leaf.view, at) === false) return;
       }
     }
