@@ -1,7 +1,8 @@
 /** Dumps and restores in one go, as strings, for tests. */
 import { MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
 import { type DumpOptions, type DumpSummary, dumpThin } from '../src/maintenance/dump/dump.js';
-import { type RestoreOptions, type RestoreSummary, restoreThin } from '../src/maintenance/restore/restore.js';
+import { restoreThin } from '../src/maintenance/restore/restore.js';
+import type { RestoreOptions, RestoreSummary } from '../src/maintenance/restore/restore-options.js';
 
 export function dumped(device: MetadataDevice, options?: DumpOptions): { text: string; summary: DumpSummary } {
   const work = dumpThin(device, options);

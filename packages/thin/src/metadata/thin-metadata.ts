@@ -334,7 +334,8 @@ export class ThinMetadata {
    */
   decDataBlocks(begin: number, end: number): void {
     this.#refuseCounts(begin, end, (count) => count > 0, 'has no reference to give up');
-    this.#change('frees', ({ dataSpaceMap }) => dataSpaceMap.dec(begin, end));
+    // Not held up by the reserve: whoever was refused a mapping must be able to give back the block it was for.
+    this.#change('none', ({ dataSpaceMap }) => dataSpaceMap.dec(begin, end));
   }
 
   /** @throws {@link TransactionIdError} when the id is not `current`: nothing is changed */
