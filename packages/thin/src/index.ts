@@ -34,6 +34,9 @@ export {
   type ThinMappings,
 } from './maintenance/list/list.js';
 export { estimateMetadataBlocks, MAX_METADATA_BLOCKS, type PoolShape } from './maintenance/metadata-size.js';
+export { restoreThin, ThinRestorer } from './maintenance/restore/restore.js';
+export type { RestoreOptions, RestoreSummary } from './maintenance/restore/restore-options.js';
+export { type TextPosition, ThinXmlError } from './maintenance/restore/thin-xml-error.js';
 export type { Progress, WorkOptions } from './maintenance/work.js';
 export {
   CommitError,
@@ -53,5 +56,3 @@ export {
   ThinMetadata,
   type ThinMetadataOptions,
 } from './metadata/thin-metadata.js';
-export { type RestoreOptions, type RestoreSummary, restoreThin, ThinRestorer } from './maintenance/restore/restore.js';
-export { type TextPosition, ThinXmlError } from './maintenance/restore/thin-xml-error.js';

@@ -256,19 +256,19 @@ describe('refuses', () => {
       'a data block size that is too small',
       pool('', { data_block_size: 64 }),
       '1:1',
-      'the data block size is 64 sectors, expected a multiple of 128 from 128 to 2097152',
+      'the data block size is 64 sectors, expected a multiple of 128 sectors from 128 to 2097152',
     ],
     [
       'a data block size that is no multiple',
       pool('', { data_block_size: 200 }),
       '1:1',
-      'the data block size is 200 sectors, expected a multiple of 128 from 128 to 2097152',
+      'the data block size is 200 sectors, expected a multiple of 128 sectors from 128 to 2097152',
     ],
     [
       'a data block size that is too large',
       pool('', { data_block_size: 2097280 }),
       '1:1',
-      'the data block size is 2097280 sectors, expected a multiple of 128 from 128 to 2097152',
+      'the data block size is 2097280 sectors, expected a multiple of 128 sectors from 128 to 2097152',
     ],
     ['a pool time above 24 bits', pool('', { time: 16777216 }), '1:27', 'time is 16777216, expected at most 16777215'],
     [

@@ -12,11 +12,10 @@
  * Format: docs/format/tools.md, section 5.
  */
 import { MAX_DATA_BLOCKS, MAX_TIME } from '../../format/block-time.js';
+import { MAX_THIN_ID } from '../../format/limits.js';
 import type { XmlAttribute, XmlTag } from './xml-tag.js';
 import type { XmlWindow } from './xml-window.js';
 
-/** Thin ids have 24 bits. */
-const MAX_THIN_ID = 2 ** 24 - 1;
 const MAX_U32 = 2 ** 32 - 1;
 const MAX_U64 = 2n ** 64n - 1n;
 

@@ -3,8 +3,8 @@
  *
  * Two ways through the text, with the same results and the same errors:
  *   - tags in general: any white space, order of attributes, quotes, comments (xml-tag.ts, thin-xml-fields.ts);
- *   - mappings exactly as thin_dump writes them, which is all but a handful of a dump's tags: constant parts compared eight
- *     bytes at a time, numbers read where they lie. Whatever deviates in the least is left to the general way.
+ *   - mappings exactly as thin_dump writes them, which is all but a handful of a dump's tags (dumped-mappings.ts). Whatever
+ *     deviates in the least is left to the general way.
  * Tests run both over the same mutated texts.
  *
  * Accepted besides what thin_dump 1.x writes: an XML declaration (as 0.9 accepts it), comments, white space anywhere between
@@ -13,7 +13,7 @@
  *
  * Format: docs/format/tools.md, section 5.
  */
-import { MAX_DATA_BLOCKS, MAX_TIME } from '../../format/block-time.js';
+import { DumpedMappings } from './dumped-mappings.js';
 import { ContentProblem, ThinXmlError } from './thin-xml-error.js';
 import { ELEMENTS, type ElementName, isElementName, TagFields } from './thin-xml-fields.js';
 import { inWords, isWhiteSpace, parseTag, type XmlTag } from './xml-tag.js';
@@ -64,27 +64,13 @@ const PARENTS: Record<ElementName, readonly string[]> = {
   ref: ['device', 'def'],
 };
 
-/** A tag thin_dump writes, with the longest numbers the fast way takes, and the white space before it. */
-const MAX_FAST_TAG = 256;
-/** More digits may exceed 2^53. */
-const MAX_FAST_DIGITS = 15;
-
-/** ASCII text as the doubles, and the rest as the word, that its bytes are. */
-const double = (ascii: string): number => new DataView(new TextEncoder().encode(ascii).buffer).getFloat64(0, true);
-const word = (ascii: string): number => new DataView(new TextEncoder().encode(ascii).buffer).getUint32(0, true);
-const half = (ascii: string): number => new DataView(new TextEncoder().encode(ascii).buffer).getUint16(0, true);
-const SINGLE = [double('<single_'), double('mapping '), double('origin_b'), word('lock'), half('="')] as const;
-const RANGE = [double('<range_m'), double('apping o'), double('rigin_be'), word('gin='), half('"0') & 0xff] as const;
-const DATA_BLOCK = [double('" data_b'), word('lock'), half('="')] as const;
-const DATA_BEGIN = [double('" data_b'), word('egin'), half('="')] as const;
-const LENGTH = [double('" length'), half('="')] as const;
-const TIME = double('" time="');
-const CLOSE = [half('"/'), 0x3e] as const;
+/** Longest XML declaration. */
+const MAX_DECLARATION = 256;
 
 export class ThinXmlReader {
   readonly #window = new XmlWindow();
   readonly #handler: ThinXmlHandler;
-  readonly #fast: boolean;
+  readonly #dumped: DumpedMappings | undefined;
   /** Names of the elements that are open. */
   readonly #open: string[] = [];
   #isInComment = false;
@@ -93,7 +79,9 @@ export class ThinXmlReader {
 
   constructor(handler: ThinXmlHandler, { fast = true }: ThinXmlReaderOptions = {}) {
     this.#handler = handler;
-    this.#fast = fast;
+    const take = (origin: number, data: number, length: number, time: number): void =>
+      this.#mappings(origin, data, length, time);
+    this.#dumped = fast ? new DumpedMappings(this.#window, take) : undefined;
   }
 
   /** Line that has been reached. */
@@ -122,7 +110,7 @@ export class ThinXmlReader {
   #read(): void {
     try {
       for (;;) {
-        if (this.#fast && this.#isAmongMappings) this.#readMappings();
+        if (this.#dumped && this.#isAmongMappings) this.#dumped.read();
         if (!this.#readOne()) return;
       }
     } catch (error) {
@@ -135,8 +123,6 @@ export class ThinXmlReader {
     const where = this.#open.at(-1);
     return (where === 'device' || where === 'def') && !this.#isInComment;
   }
-
-  // --- the general way ---
 
   /** Reads one tag, comment or stretch of white space; false when more text is needed for it. */
   #readOne(): boolean {
@@ -225,7 +211,7 @@ export class ThinXmlReader {
       this.#mayHaveDeclaration = false;
       return true;
     }
-    if (end - at > MAX_FAST_TAG) this.#window.fail(at, `a declaration longer than ${MAX_FAST_TAG} bytes`);
+    if (end - at > MAX_DECLARATION) this.#window.fail(at, `a declaration longer than ${MAX_DECLARATION} bytes`);
     return false;
   }
 
@@ -302,99 +288,5 @@ export class ThinXmlReader {
     if (name === 'superblock') this.#handler.endSuperblock();
     else if (name === 'def') this.#handler.endDef();
     else if (name === 'device') this.#handler.endDevice();
-  }
-
-  // --- mappings as thin_dump writes them ---
-
-  #number = 0;
-
-  /** Reads mappings as long as there is a whole one, written as expected; the front is then before what is not. */
-  #readMappings(): void {
-    const window = this.#window;
-    const { bytes, view } = window;
-    const last = window.end - MAX_FAST_TAG;
-    while (window.at <= last) {
-      // White space first: it is of no consequence whether it is taken here or by the general way.
-      let { at } = window;
-      let byte = bytes[at] as number;
-      while (at < last && (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09)) {
-        byte = bytes[++at] as number;
-        if (bytes[at - 1] !== 0x0a) continue;
-        window.line++;
-        window.lineStart = at;
-      }
-      window.at = at;
-      const isSingle = bytes[at + 1] === 0x73;
-      if (isSingle) {
-        if (
-          view.getFloat64(at, true) !== SINGLE[0] ||
-          view.getFloat64(at + 8, true) !== SINGLE[1] ||
-          view.getFloat64(at + 16, true) !== SINGLE[2] ||
-          view.getUint32(at + 24, true) !== SINGLE[3] ||
-          view.getUint16(at + 28, true) !== SINGLE[4]
-        ) {
-          return;
-        }
-        at += 30;
-      } else {
-        if (
-          view.getFloat64(at, true) !== RANGE[0] ||
-          view.getFloat64(at + 8, true) !== RANGE[1] ||
-          view.getFloat64(at + 16, true) !== RANGE[2] ||
-          view.getUint32(at + 24, true) !== RANGE[3] ||
-          bytes[at + 28] !== RANGE[4]
-        ) {
-          return;
-        }
-        at += 29;
-      }
-      at = this.#digits(bytes, at);
-      if (at < 0) return;
-      const origin = this.#number;
-      const name = isSingle ? DATA_BLOCK : DATA_BEGIN;
-      if (
-        view.getFloat64(at, true) !== name[0] ||
-        view.getUint32(at + 8, true) !== name[1] ||
-        view.getUint16(at + 12, true) !== name[2]
-      ) {
-        return;
-      }
-      at = this.#digits(bytes, at + 14);
-      if (at < 0) return;
-      const data = this.#number;
-      let length = 1;
-      if (!isSingle) {
-        if (view.getFloat64(at, true) !== LENGTH[0] || view.getUint16(at + 8, true) !== LENGTH[1]) return;
-        at = this.#digits(bytes, at + 10);
-        if (at < 0) return;
-        length = this.#number;
-      }
-      if (view.getFloat64(at, true) !== TIME) return;
-      at = this.#digits(bytes, at + 8);
-      if (at < 0) return;
-      const time = this.#number;
-      if (view.getUint16(at, true) !== CLOSE[0] || bytes[at + 2] !== CLOSE[1]) return;
-      if (this.#isOutOfRange(data, time)) return;
-      this.#mappings(origin, data, length, time);
-      window.at = at + 3;
-    }
-  }
-
-  /** What the general way refuses by its table of fields. */
-  #isOutOfRange(data: number, time: number): boolean {
-    return data >= MAX_DATA_BLOCKS || time >= MAX_TIME;
-  }
-
-  /** Reads 1 to 15 digits at `at` into `#number`. @returns where they end, or -1 when there are none, or more */
-  #digits(bytes: Uint8Array, at: number): number {
-    let number = 0;
-    let i = at;
-    for (let digit = (bytes[i] as number) - 0x30; digit >= 0 && digit <= 9; digit = (bytes[i] as number) - 0x30) {
-      number = number * 10 + digit;
-      i++;
-    }
-    if (i === at || i - at > MAX_FAST_DIGITS) return -1;
-    this.#number = number;
-    return i;
   }
 }

@@ -1,0 +1,48 @@
+/** What a restore takes and gives back, and what it refuses of it before anything is touched. */
+import { MAX_DATA_BLOCKS } from '../../format/block-time.js';
+import { checkDataBlockSize } from '../../format/limits.js';
+import type { WorkOptions } from '../work.js';
+
+export interface RestoreOptions extends WorkOptions {
+  /** The larger of this and the XML's is restored. */
+  readonly transactionId?: bigint;
+  /** In sectors; restored in place of the XML's. */
+  readonly dataBlockSize?: number;
+  /** The larger of this and the XML's is restored. */
+  readonly nrDataBlocks?: number;
+}
+
+export interface RestoreSummary {
+  readonly nrDevices: number;
+  /** Mappings of all devices; those they share count for each. */
+  readonly nrMappings: number;
+  /** Blocks of the target in use. */
+  readonly nrMetadataBlocks: number;
+  /** What was restored but deserves a look, in sentences. */
+  readonly warnings: readonly string[];
+}
+
+/** @throws {RangeError} */
+export function refuseOptions({ dataBlockSize, nrDataBlocks, transactionId }: RestoreOptions): void {
+  if (dataBlockSize !== undefined) {
+    const problem = dataBlockSizeProblem(dataBlockSize);
+    if (problem) throw new RangeError(problem);
+  }
+  if (
+    nrDataBlocks !== undefined &&
+    !(Number.isInteger(nrDataBlocks) && nrDataBlocks >= 0 && nrDataBlocks <= MAX_DATA_BLOCKS)
+  ) {
+    throw new RangeError(
+      `the number of data blocks is ${nrDataBlocks}, expected a whole number up to ${MAX_DATA_BLOCKS}`,
+    );
+  }
+  if (transactionId !== undefined && (transactionId < 0n || transactionId >= 2n ** 64n)) {
+    throw new RangeError(`the transaction id is ${transactionId}, expected at most ${2n ** 64n - 1n}`);
+  }
+}
+
+/** What is wrong with a data block size, in sectors; undefined when nothing is. */
+export function dataBlockSizeProblem(sectors: number): string | undefined {
+  const expected = checkDataBlockSize(sectors);
+  return expected && `the data block size is ${sectors} sectors, expected ${expected}`;
+}
