@@ -1,5 +1,6 @@
 import { BLOCK_SIZE, type MetadataDevice } from '@pdata/device';
 import { FaultyMetadataDevice, RecordingMetadataDevice } from '@pdata/testing';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { checked, runCheck, verdictOf } from '../../../test/check-runs.js';
 import { ImageEditor } from '../../../test/image-editor.js';
@@ -178,13 +179,78 @@ describe('a pool of many leaves', () => {
   });
 });
 
+describe('pools of our own making', () => {
+  it('are clean to the last hint after any operations', () => {
+    const step = fc.record({
+      what: fc.constantFrom('create', 'snapshot', 'write', 'write', 'write', 'discard', 'delete', 'hold', 'commit'),
+      thin: fc.nat(7),
+      other: fc.nat(7),
+      from: fc.nat(3000),
+      length: fc.integer({ min: 1, max: 400 }),
+      stride: fc.integer({ min: 1, max: 9 }),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 25 }), (steps) => {
+        const image = new ImageEditor(new Uint8Array(1024 * BLOCK_SIZE));
+        const pool = ThinMetadata.format(image.device(), { dataBlockSize: 128, nrDataBlocks: 50_000 });
+        const has = (thinId: number): boolean => pool.details(thinId) !== undefined;
+        for (const { what, thin, other, from, length, stride } of steps) {
+          if (what === 'commit') pool.commit();
+          else if (what === 'hold') {
+            if (pool.heldRoot === undefined) pool.reserveMetadataSnapshot();
+            else pool.releaseMetadataSnapshot();
+          } else if (!has(thin)) {
+            if (what === 'snapshot' && has(other)) pool.createSnapshot(thin, other);
+            else pool.createThin(thin);
+          } else if (what === 'delete') pool.deleteDevice(thin);
+          else if (what === 'discard') pool.removeRange(thin, from, from + length);
+          else if (what === 'write') {
+            for (let i = 0; i < length; i++) pool.insert(thin, from + i * stride, pool.allocateDataBlock());
+          }
+        }
+        pool.commit();
+        const nrDevices = [...pool.devices()].length;
+        const nrMappings = [...pool.devices()].reduce((nr, { details }) => nr + details.mappedBlocks, 0);
+        pool.close();
+        const { findings, summary } = checked(image);
+        expect(findings).toEqual([]);
+        expect(summary).toMatchObject({ clean: true, notices: [], countsVerified: true, nrDevices, nrMappings });
+      }),
+      { seed: 3, numRuns: 40 },
+    );
+  });
+
+  it('may have more large counts than a leaf holds', () => {
+    const device = poolOf({ nrMappings: 3000, nrDataBlocks: 60_000 });
+    const pool = ThinMetadata.open(device);
+    for (let n = 1; n <= 4; n++) {
+      pool.createSnapshot(n, 0);
+      // One write in every leaf parts it from the others: its data blocks get one more reference each.
+      for (let i = 0; i < 3000; i += 50) pool.insert(n, i, pool.allocateDataBlock());
+    }
+    pool.commit();
+    pool.close();
+    const image = new ImageEditor(device.bytes);
+    const { refCountRoot } = image.spaceMap('data');
+    expect(image.leaves(refCountRoot).length).toBeGreaterThan(5);
+    expect(checked(image).summary).toMatchObject({ clean: true, notices: [], nrMappings: 15_000 });
+
+    const leaf = image.leaves(refCountRoot)[3] as number;
+    const { keys, values } = image.node(leaf);
+    image.put32(leaf, image.valueAt(leaf, 5), (values[5] as number) + 1).seal(leaf, 'node');
+    expect(checked(image).findings.map(({ message }) => message)).toEqual([
+      `bad reference count for data block ${keys[5]}: expected ${values[5]}, but the space map says ${(values[5] as number) + 1}`,
+    ]);
+  });
+});
+
 /** One device whose virtual blocks are mapped in a scattered order, in memory. */
-function poolOf({ nrMappings }: { nrMappings: number }) {
+function poolOf({ nrMappings, nrDataBlocks = nrMappings }: { nrMappings: number; nrDataBlocks?: number }) {
   const image = new ImageEditor(new Uint8Array(4096 * BLOCK_SIZE));
   const device = image.device();
-  const pool = ThinMetadata.format(device, { dataBlockSize: 128, nrDataBlocks: nrMappings });
+  const pool = ThinMetadata.format(device, { dataBlockSize: 128, nrDataBlocks });
   pool.createThin(0);
-  // 7919 is prime to 60 000: every block once, none beside the one before.
+  // 7919 is a prime that divides none of the sizes used: every block once, none beside the one before.
   for (let i = 0; i < nrMappings; i++) pool.insert(0, (i * 7919) % nrMappings, pool.allocateDataBlock());
   pool.commit();
   pool.close();
