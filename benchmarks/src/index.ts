@@ -24,7 +24,8 @@ const USAGE = `usage: pnpm bench [OPTIONS]
   --mappings N                mappings of the pool that is timed (default 4000000)
   --memory-mappings N,N,…     pools whose memory is measured (default 1000000,4000000,8000000)
   --seed N                    default 1
-  --cache DIR                 where pools and results lie (default: pdata/bench in the user's cache directory)
+  --cache DIR                 where the pools lie (default: pdata/bench in the user's cache directory)
+  --work DIR                  where stores and outputs are written (default: the same); on another kind of disk, or none
   --without NAME              leave a contender out: 0.9.0 or 1.1.0; may be repeated`;
 
 const SUITES = ['core', 'tools', 'memory'];
@@ -40,6 +41,7 @@ async function main(): Promise<void> {
       'memory-mappings': { type: 'string', default: '1000000,4000000,8000000' },
       seed: { type: 'string', default: '1' },
       cache: { type: 'string', default: join(cacheDirectory(), 'bench') },
+      work: { type: 'string' },
       without: { type: 'string', multiple: true, default: [] },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -53,7 +55,7 @@ async function main(): Promise<void> {
   const [runs, seed] = [count('--runs', values.runs), count('--seed', values.seed)];
 
   mkdirSync(values.cache, { recursive: true });
-  const directory = mkdtempSync(join(values.cache, 'work-'));
+  const directory = mkdtempSync(join(values.work ?? values.cache, 'pdata-work-'));
   const progress = (text: string): void => {
     if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
   };

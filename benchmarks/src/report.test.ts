@@ -43,6 +43,7 @@ it('says in its heading how to measure again', () => {
     'revision',
     'machine',
     'system',
+    'load',
     'measured',
   ]);
   expect(lines[4]).toContain(`Node ${process.versions.node}`);

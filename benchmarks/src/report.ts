@@ -2,7 +2,7 @@
  * What a benchmark prints: a heading with everything that is needed to repeat it, and tables of text whose columns line up.
  */
 import { execFileSync } from 'node:child_process';
-import { cpus, release, totalmem, type } from 'node:os';
+import { cpus, loadavg, release, totalmem, type } from 'node:os';
 
 /** The first row is the heading. */
 export function table(rows: readonly (readonly string[])[]): string {
@@ -60,6 +60,12 @@ export function heading(command: string, runs: number, seed: number): string {
     ['revision', revision()],
     ['machine', `${cpu?.model.trim() ?? 'unknown processor'}, ${cpus().length} cores, ${gib(totalmem())}`],
     ['system', `${type()} ${release()}, Node ${process.versions.node}`],
+    [
+      'load',
+      `${loadavg()
+        .map((load) => load.toFixed(2))
+        .join(', ')} before: more than a few tenths spoils the figures`,
+    ],
     ['measured', `medians of ${runs} runs (lowest–highest), the contenders taking turns; seed ${seed}`],
   ];
   return facts.map(([name, value]) => `${`${name}`.padEnd(9)} ${value}`).join('\n');

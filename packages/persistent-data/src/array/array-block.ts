@@ -13,7 +13,7 @@
  *
  * The validator knows a block by itself. That its value size is that of the array it was found in, array.ts asks.
  *
- * Format: docs/format/array-bitset.md, section 1.
+ * Format: docs/format/array-and-bitset.md, section 1.
  */
 import { BLOCK_SIZE } from '@pdata/device';
 import { type Block, type BlockValidator, checkHomeAndChecksum, corrupt, sealHomeAndChecksum } from '../block/block.js';

@@ -2,7 +2,7 @@
  * Reads an array in index order, block by block. Between two steps its block may leave the cache and come back. Valid until
  * the array changes.
  *
- * Format: docs/format/array-bitset.md, section 3.
+ * Format: docs/format/array-and-bitset.md, section 3.
  */
 import type { Block } from '../block/block.js';
 import type { PersistentArray } from './array.js';

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { auditArrays, TestStore } from '../../test/arrays.js';
 import { nodeValidator } from '../btree/node.js';
 import type { ValueType } from '../btree/value-type.js';
+import { NoSpaceError } from '../transaction/errors.js';
 import { PersistentArray } from './array.js';
 import { ARRAY_VALUES_AT, arrayBlockValidator, arrayValueSize, nrArrayEntries } from './array-block.js';
 
@@ -265,6 +266,19 @@ describe('refusals', () => {
     expect(() => tooLong.set(509, 0)).toThrow(CorruptBlockError);
     const short = new PersistentArray(store.tm, u32, create(store, 5).root, 6);
     expect(() => short.get(5)).toThrow(/nrEntries is 5, expected 6, for the array to have 6 elements/);
+  });
+
+  it('a length for which the device has no room; the last commit stands', () => {
+    const store = new TestStore(64);
+    const { root } = create(store, 600);
+    store.commit();
+    const array = new PersistentArray(store.tm, u32, root, 600);
+    expect(() => array.resize(200_000, 1)).toThrow(NoSpaceError);
+    store.reopen();
+    expect(elements(new PersistentArray(store.tm, u32, root, 600))).toEqual(
+      Array.from({ length: 600 }, (_, i) => i * 7),
+    );
+    auditArrays(store.tm, [root]);
   });
 
   it('an index that leads outside the device', () => {

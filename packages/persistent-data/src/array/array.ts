@@ -19,7 +19,7 @@
  * After an error in the middle of a change the array is half changed: the transaction is to be aborted.
  *
  * Not here: growing and shrinking (resize.ts), reading in order (array-cursor.ts), bits (bitset.ts).
- * Format: docs/format/array-bitset.md, sections 2 and 3.
+ * Format: docs/format/array-and-bitset.md, sections 2 and 3.
  */
 import { CorruptBlockError } from '@pdata/device';
 import { type Block, corrupt } from '../block/block.js';

@@ -12,7 +12,7 @@
  * Bits past the end, in the last word, are ignored, whatever they are. We leave zeros there; a kernel that created or grew
  * its set with ones leaves ones, and does not touch them when the set grows over them. Here growing sets them as asked.
  *
- * Format: docs/format/array-bitset.md, section 4.
+ * Format: docs/format/array-and-bitset.md, section 4.
  */
 import type { ValueType } from '../btree/value-type.js';
 import type { TransactionManager } from '../transaction/transaction-manager.js';

@@ -2,7 +2,7 @@
  * What an array's index tree stores: numbers of array blocks. Copying a shared leaf counts each block once more; the last
  * reference to a block takes the references its elements hold down with it.
  *
- * Format: docs/format/array-bitset.md, section 2.
+ * Format: docs/format/array-and-bitset.md, section 2.
  */
 import { corrupt, setU64At, u64At } from '../block/block.js';
 import type { ValueType } from '../btree/value-type.js';

@@ -9,7 +9,7 @@
  * starts at the last one kept). Such a left-over block in an array that a kernel shrank is no obstacle: growing over it
  * replaces it, shrinking drops it. The third is told in array.ts.
  *
- * Format: docs/format/array-bitset.md, section 3.1.
+ * Format: docs/format/array-and-bitset.md, section 3.1.
  */
 import { type Block, corrupt } from '../block/block.js';
 import type { ValueType } from '../btree/value-type.js';
