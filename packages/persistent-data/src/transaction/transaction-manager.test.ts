@@ -7,6 +7,7 @@ import { CountedTokens, type Token } from '../../test/values.js';
 import { type BlockValidator, checkHomeAndChecksum, sealHomeAndChecksum, setU64At, u64At } from '../block/block.js';
 import { childAt, isLeaf, nodeValidator, nrEntries } from '../btree/node.js';
 import { BTree } from '../btree/tree.js';
+import { AbortRequiredError, CountRangeError } from './errors.js';
 
 const kind: BlockValidator = {
   structure: 'test block',
@@ -226,5 +227,38 @@ describe('a commit', () => {
     target.blocks.drop();
     const { view } = target.blocks.read(0, superblockValidator);
     expect([u64At(view, 1000), u64At(view, 1008)]).toEqual([1, 2]);
+  });
+});
+
+describe('a change that failed half-way', () => {
+  it('leaves a transaction that can only be aborted', () => {
+    const { target, nr } = withBlock();
+    const { tm } = target;
+    expect(() => tm.shadow(nr, kind, undefined) && tm.dec(nr)).toThrow(CountRangeError);
+    for (const refused of [
+      () => tm.newBlock(kind),
+      () => tm.shadow(nr, kind, undefined),
+      () => tm.inc(nr),
+      () => tm.preCommit(),
+      () => tm.commit(superblockValidator, () => {}),
+    ]) {
+      expect(refused).toThrow(AbortRequiredError);
+      expect(refused).toThrow(expect.objectContaining({ cause: expect.any(CountRangeError) }));
+    }
+    target.abort();
+    expect(target.tm.spaceMap.count(nr)).toBe(1);
+    target.roots = [target.tm.shadow(nr, kind, undefined).nr];
+    target.commit();
+  });
+
+  it('may have been a commit: it is not tried again', () => {
+    const { target } = withBlock();
+    target.tm.preCommit();
+    expect(() =>
+      target.tm.commit(superblockValidator, () => {
+        throw new Error('the roots cannot be read');
+      }),
+    ).toThrow('the roots cannot be read');
+    expect(() => target.tm.commit(superblockValidator, () => {})).toThrow(AbortRequiredError);
   });
 });

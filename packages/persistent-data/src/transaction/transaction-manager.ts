@@ -15,6 +15,9 @@
  * A commit: `preCommit` (space map settled, every dirty block written, flush), then `commit` (superblock written, flush).
  * Between the two nothing may be allocated or counted. Two flushes, one superblock write.
  *
+ * A change that fails half-way (device full, device failing, counts that contradict it) leaves counts that belong to neither
+ * state: from then on nothing can be changed, or committed. The target aborts: it drops the cache and opens a new manager.
+ *
  * Not here: what the superblock says, and putting the roots into it; that is the target's.
  * Format: docs/format/block-and-transaction.md, sections 2 and 3.
  */
@@ -22,6 +25,7 @@ import { CorruptBlockError, invariant } from '@pdata/device';
 import type { Block, BlockValidator } from '../block/block.js';
 import type { BlockManager } from '../block/block-manager.js';
 import type { SpaceMapRoot } from '../space-map/root.js';
+import { AbortRequiredError } from './errors.js';
 import type { SpaceMap } from './space-map.js';
 
 /** What the transaction manager asks of the map of its own device besides counting. */
@@ -48,6 +52,8 @@ export class TransactionManager {
   #spaceMap: MetadataSpaceMapInTransaction | undefined;
   /** Set between preCommit and commit. */
   #settled = false;
+  /** What left this transaction half changed. An abort begins a new transaction manager. */
+  #failure: unknown;
 
   constructor(blocks: BlockManager) {
     this.blocks = blocks;
@@ -67,11 +73,15 @@ export class TransactionManager {
 
   /** A new block full of zeros, with a count of 1. @throws {@link NoSpaceError} */
   newBlock(validator: BlockValidator): Block {
-    this.#refuseWhenSettled();
-    const nr = this.spaceMap.newBlock();
-    const block = this.blocks.zero(nr, validator);
-    this.#addShadow(nr);
-    return block;
+    this.#refuseLate();
+    try {
+      const nr = this.spaceMap.newBlock();
+      const block = this.blocks.zero(nr, validator);
+      this.#addShadow(nr);
+      return block;
+    } catch (error) {
+      return this.#failed(error);
+    }
   }
 
   /**
@@ -82,17 +92,21 @@ export class TransactionManager {
    * @throws {@link CorruptBlockError} when `validator` refuses `nr`
    */
   shadow(nr: number, validator: BlockValidator, incChildren: IncChildren | undefined): Block {
-    this.#refuseWhenSettled();
+    this.#refuseLate();
     this.blocks.read(nr, validator); // what cannot be read is refused before anything is counted
     const shared = this.spaceMap.isShared(nr);
     if (!shared && this.#isShadow(nr)) return this.blocks.write(nr, validator);
     this.#refuseOutside(nr, nr + 1);
-    const copyNr = this.spaceMap.newBlock();
-    this.spaceMap.dec(nr);
-    const copy = this.blocks.copy(nr, copyNr, validator);
-    this.#addShadow(copyNr);
-    if (shared) incChildren?.(copy);
-    return copy;
+    try {
+      const copyNr = this.spaceMap.newBlock();
+      this.spaceMap.dec(nr);
+      const copy = this.blocks.copy(nr, copyNr, validator);
+      this.#addShadow(copyNr);
+      if (shared) incChildren?.(copy);
+      return copy;
+    } catch (error) {
+      return this.#failed(error);
+    }
   }
 
   read(nr: number, validator: BlockValidator): Block {
@@ -101,16 +115,24 @@ export class TransactionManager {
 
   /** @throws {@link CorruptBlockError} for blocks outside the space map: their numbers came from a block */
   inc(begin: number, end = begin + 1): void {
-    this.#refuseWhenSettled();
+    this.#refuseLate();
     this.#refuseOutside(begin, end);
-    this.spaceMap.inc(begin, end);
+    try {
+      this.spaceMap.inc(begin, end);
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
   /** As {@link inc}. */
   dec(begin: number, end = begin + 1): void {
-    this.#refuseWhenSettled();
+    this.#refuseLate();
     this.#refuseOutside(begin, end);
-    this.spaceMap.dec(begin, end);
+    try {
+      this.spaceMap.dec(begin, end);
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
   /** Takes notice that the device has grown; its space map is extended separately. */
@@ -123,10 +145,14 @@ export class TransactionManager {
 
   /** First half of a commit: afterwards everything but the superblock is durable, and the space map's root is final. */
   preCommit(): void {
-    this.#refuseWhenSettled();
-    this.blocks.hold(() => this.spaceMap.settle());
-    this.#settled = true;
-    this.blocks.flush();
+    this.#refuseLate();
+    try {
+      this.blocks.hold(() => this.spaceMap.settle());
+      this.#settled = true;
+      this.blocks.flush();
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
   /**
@@ -136,17 +162,36 @@ export class TransactionManager {
    * @param how `formatting`: block 0 is not read, and handed to `fill` full of zeros
    */
   commit(validator: BlockValidator, fill: (superblock: Block) => void, how: { formatting?: boolean } = {}): void {
+    this.#refuseHalfDone();
     invariant(this.#settled, 'commit without preCommit');
-    fill(how.formatting ? this.blocks.zero(0, validator) : this.blocks.write(0, validator));
-    this.blocks.flush();
+    try {
+      fill(how.formatting ? this.blocks.zero(0, validator) : this.blocks.write(0, validator));
+      this.blocks.flush();
+    } catch (error) {
+      this.#failed(error);
+    }
     this.#settled = false;
     this.#shadows.fill(0);
     this.spaceMap.committed();
   }
 
-  #refuseWhenSettled(): void {
+  #refuseLate(): void {
+    this.#refuseHalfDone();
     // An allocation after the space map was written would be lost with the commit.
     invariant(!this.#settled, 'the transaction changed between preCommit and commit');
+  }
+
+  #refuseHalfDone(): void {
+    if (this.#failure === undefined) return;
+    throw new AbortRequiredError('an earlier change of this transaction failed half-way: it can only be aborted', {
+      cause: this.#failure,
+    });
+  }
+
+  /** Blocks may have been allocated that nothing leads to, or counted once too often: this must not be committed. */
+  #failed(error: unknown): never {
+    this.#failure ??= error;
+    throw error;
   }
 
   #refuseOutside(begin: number, end: number): void {
