@@ -6,7 +6,8 @@
  * ready-made words. Both store whole words past the end of what they mean: what follows overwrites it, and the buffer keeps
  * room for it.
  *
- * Measured on Node 20.20 (2026-11), a line of 64 bytes with three numbers: 45 ns like this, 120 ns byte by byte.
+ * Measured on Node 20.20 (2026-11), a line of 75 bytes with three numbers: 44 ns like this, 107 ns when constants are copied by
+ * `set` and digits stored one by one, 145 ns byte by byte, 220 ns by strings and `encodeInto`.
  */
 
 /** What is handed out at a time. Fits the processor's second-level cache, from which the system then copies it. */

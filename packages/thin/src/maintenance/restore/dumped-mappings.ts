@@ -5,8 +5,8 @@
  *     <range_mapping origin_begin="8" data_begin="198" length="2" time="4"/>
  *
  * Constant parts are compared eight bytes at a time, as doubles: two doubles of ASCII text are equal just when the bytes are.
- * Numbers are read where they lie. 298 MB, four million mappings, take 0.5 s (Node 20.20, 2026-11); the general way takes
- * twenty times as long.
+ * Numbers are read where they lie. 294 MB, four million mappings, take 0.4 s of processor time (Node 20.20, 2026-11), the
+ * general way 6 s.
  *
  * Whatever deviates in the least (another order, other quotes, a number of 16 digits or out of range, a tag that has not
  * arrived to its end) is left for the general way, which knows what to say of it.

@@ -65,31 +65,41 @@ export const ELEMENTS = {
 export type ElementName = keyof typeof ELEMENTS;
 export const isElementName = (name: string): name is ElementName => Object.hasOwn(ELEMENTS, name);
 
+/** The table once more, in the form that is looked at for every tag. */
+const FIELDS_OF = new Map(
+  Object.entries<Record<string, Field>>(ELEMENTS).map(([element, fields]) => [
+    element,
+    Object.entries(fields).map(([name, { optional = false, max }]) => ({ name, optional, max })),
+  ]),
+);
+
+/** More digits may exceed 2^53, and are compared as bigints. */
+const MAX_PLAIN_DIGITS = 15;
+
 /** The attributes of one tag, checked against the table above. */
 export class TagFields {
   readonly #window: XmlWindow;
-  readonly #values = new Map<string, XmlAttribute>();
+  readonly #attributes: readonly XmlAttribute[];
 
   /** @throws {@link ThinXmlError} for an unknown attribute, or one that is missing */
-  constructor(window: XmlWindow, element: ElementName, tag: XmlTag) {
+  constructor(window: XmlWindow, element: ElementName, { attributes }: XmlTag) {
     this.#window = window;
-    const fields: Record<string, Field> = ELEMENTS[element];
-    for (const attribute of tag.attributes) {
-      const { name, nameAt } = attribute;
-      if (!Object.hasOwn(fields, name)) window.fail(nameAt, `unknown attribute '${name}' in <${element}>`);
-      this.#values.set(name, attribute);
+    this.#attributes = attributes;
+    const fields = FIELDS_OF.get(element) ?? [];
+    for (const { name, nameAt } of attributes) {
+      if (!fields.some((field) => field.name === name))
+        window.fail(nameAt, `unknown attribute '${name}' in <${element}>`);
     }
-    for (const [name, { optional, max }] of Object.entries(fields)) {
-      const attribute = this.#values.get(name);
-      if (attribute === undefined && !optional) {
-        window.fail(window.at, `attribute '${name}' is missing in <${element}>`);
-      }
-      if (attribute !== undefined && max !== undefined) this.#requireNumber(attribute, max);
+    for (const { name, optional, max } of fields) {
+      const attribute = this.#find(name);
+      if (attribute !== undefined) {
+        if (max !== undefined) this.#requireNumber(attribute, max);
+      } else if (!optional) window.fail(window.at, `attribute '${name}' is missing in <${element}>`);
     }
   }
 
   text(name: string): string {
-    return this.#values.get(name)?.value ?? '';
+    return this.#find(name)?.value ?? '';
   }
 
   /** For fields that take at most 2^53 - 1; 0 for an optional one that is not there. */
@@ -101,10 +111,16 @@ export class TagFields {
     return BigInt(this.text(name));
   }
 
+  #find(name: string): XmlAttribute | undefined {
+    for (const attribute of this.#attributes) if (attribute.name === name) return attribute;
+    return undefined;
+  }
+
   #requireNumber({ name, value, valueAt }: XmlAttribute, max: number | bigint): void {
     if (!/^[0-9]+$/.test(value)) {
       this.#window.fail(valueAt, `${name} is '${value}', expected a decimal number`);
     }
-    if (BigInt(value) > BigInt(max)) this.#window.fail(valueAt, `${name} is ${value}, expected at most ${max}`);
+    const isTooLarge = value.length <= MAX_PLAIN_DIGITS ? Number(value) > max : BigInt(value) > BigInt(max);
+    if (isTooLarge) this.#window.fail(valueAt, `${name} is ${value}, expected at most ${max}`);
   }
 }

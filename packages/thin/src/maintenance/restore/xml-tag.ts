@@ -123,17 +123,16 @@ class TagParser {
         this.#window.fail(valueAt, `the value of '${name}' in <${element}> is longer than ${MAX_VALUE_LENGTH} bytes`);
       }
     }
-    const raw = this.#bytes.subarray(valueAt, this.#at);
-    const value = isPlain ? ascii(raw) : this.#decode(raw, valueAt, name);
+    const value = isPlain ? ascii(this.#bytes, valueAt, this.#at) : this.#decode(valueAt, name);
     this.#at++;
     return { name, value, nameAt, valueAt };
   }
 
   /** A value with entities, or with more than ASCII. */
-  #decode(raw: Uint8Array, valueAt: number, name: string): string {
+  #decode(valueAt: number, name: string): string {
     let text: string;
     try {
-      text = utf8.decode(raw);
+      text = utf8.decode(this.#bytes.subarray(valueAt, this.#at));
     } catch {
       this.#window.fail(valueAt, `the value of '${name}' is not UTF-8`);
     }
@@ -155,7 +154,7 @@ class TagParser {
         this.#window.fail(from, `the name of ${of} is longer than ${MAX_NAME_LENGTH} bytes`);
     }
     if (this.#at === from) this.#window.fail(from, `expected the name of ${of}, not ${inWords(this.#peek())}`);
-    return ascii(this.#bytes.subarray(from, this.#at));
+    return ascii(this.#bytes, from, this.#at);
   }
 
   #skipWhiteSpace(): void {
@@ -180,7 +179,12 @@ const isNameByte = (byte: number): boolean =>
   byte === 0x2e || // .
   byte === 0x3a; // :
 
-const ascii = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
+/** Bytes `from`..`to` (exclusive) as text; they are ASCII. */
+function ascii(bytes: Uint8Array, from: number, to: number): string {
+  let text = '';
+  for (let at = from; at < to; at++) text += String.fromCharCode(bytes[at] as number);
+  return text;
+}
 
 /** A byte as a message names it. */
 export const inWords = (byte: number): string =>
