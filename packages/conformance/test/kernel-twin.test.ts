@@ -63,7 +63,7 @@ function twin(): { metadata: ThinMetadata; device: MemoryMetadataDevice } {
 }
 
 describe.runIf(requireKernel())('beside the kernel', () => {
-  it('leaves the same trees, node for node, and the same counts', { timeout: 300_000 }, async () => {
+  it('leaves the same trees, node for node, and the same counts', { timeout: 900_000 }, async () => {
     using scratch = openScratch();
     const disk = scratch.path('metadata.img');
     writeFileSync(disk, '');
