@@ -2,8 +2,8 @@
 import type { BlockCensus } from './block-census.js';
 import type { BlockReader } from './block-reader.js';
 import type { Findings } from './findings.js';
+import type { NodeNotes } from './node-notes.js';
 import type { ProgressMeter } from './progress-meter.js';
-import type { NodeNotes } from './tree-walker.js';
 
 export interface CheckContext {
   readonly reader: BlockReader;

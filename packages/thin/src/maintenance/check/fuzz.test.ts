@@ -1,6 +1,9 @@
 /**
  * Thousands of damaged images, none of which may get a clean bill, crash the check, or keep it for long.
  *
+ * Among them every kind of pointer and header field that made thin-provisioning-tools read out of bounds or overflow
+ * (892851c9, f18565dd, 2026-04).
+ *
  * Every choice follows from a seed, and the seed is in the message of a failing case.
  */
 import { BLOCK_SIZE, DeviceOpenError, MemoryMetadataDevice, StoreError } from '@pdata/device';

@@ -24,12 +24,12 @@ import { BlockCensus, Role } from './block-census.js';
 import { BlockReader } from './block-reader.js';
 import type { CheckContext } from './check-context.js';
 import { type CheckFinding, type CheckNotice, DEFAULT_MAX_FINDINGS, Findings } from './findings.js';
+import { NodeNotes } from './node-notes.js';
 import { PoolTrees, type TreePair, treePairOf } from './pool-trees.js';
 import { ProgressMeter } from './progress-meter.js';
 import { ReferenceCounts } from './reference-counts.js';
 import { DataSpaceMapAudit, MetadataSpaceMapAudit } from './space-maps.js';
 import { checkHeldSuperblock, checkSuperblock } from './superblock-check.js';
-import { NodeNotes } from './tree-walker.js';
 
 export interface CheckOptions extends WorkOptions {
   /** Look at the superblock, nothing else. */

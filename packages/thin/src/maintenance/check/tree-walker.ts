@@ -29,42 +29,18 @@ import {
 import type { BlockCensus, PointerSource, Role } from './block-census.js';
 import type { BlockReader } from './block-reader.js';
 import type { CheckFinding, Findings } from './findings.js';
+import {
+  HAS_PARENT,
+  IS_BAD,
+  IS_INTERNAL,
+  IS_MISPLACED,
+  IS_ON_PATH,
+  IS_ROOT,
+  IS_SETTLED,
+  IS_THIN,
+  type NodeNotes,
+} from './node-notes.js';
 import { NumberList, WideNumberList } from './number-list.js';
-
-/** What is noted of each metadata block that is a node. One for all trees of a check: a block is a node of one kind only. */
-export class NodeNotes {
-  /** Leaf: number of entries. Internal node: its place in the walker's list. */
-  readonly slot: Int32Array;
-  readonly flags: Uint8Array;
-  /** Lowest key of a node; highest key below it, once settled. */
-  readonly lowest: Float64Array;
-  readonly highest: Float64Array;
-  /** The tightest bounds that parents set: no key below `from`, none at or above `below` (0: none set). */
-  readonly from: Float64Array;
-  readonly below: Float64Array;
-
-  constructor(nrBlocks: number) {
-    this.slot = new Int32Array(nrBlocks);
-    this.flags = new Uint8Array(nrBlocks);
-    this.lowest = new Float64Array(nrBlocks);
-    this.highest = new Float64Array(nrBlocks);
-    this.from = new Float64Array(nrBlocks);
-    this.below = new Float64Array(nrBlocks);
-  }
-}
-
-const IS_INTERNAL = 1;
-/** Cannot be used: unreadable, not a node, not of this tree. */
-const IS_BAD = 2;
-const HAS_PARENT = 4;
-/** Fewer entries than a node below a parent must have. */
-const IS_THIN = 8;
-const IS_SETTLED = 16;
-const IS_ON_PATH = 32;
-/** Its keys are not where its parents say. */
-const IS_MISPLACED = 64;
-/** Was accepted as a root. */
-const IS_ROOT = 128;
 
 export interface TreeKind {
   /** "mapping tree", "device details tree"… */
@@ -88,8 +64,6 @@ export interface TreeTotals {
 }
 
 export class TreeWalker {
-  /** Nodes looked at, good or bad. */
-  nrVisited = 0;
   readonly #reader: BlockReader;
   readonly #census: BlockCensus;
   readonly #notes: NodeNotes;
@@ -183,7 +157,6 @@ export class TreeWalker {
   }
 
   #visit(blockNr: number, next: NumberList, isLastLayer: boolean): void {
-    this.nrVisited++;
     const block = this.#reader.block(blockNr);
     const { flags, slot, lowest, highest } = this.#notes;
     const fault = block instanceof DeviceError ? block.message : this.#faultOf(block);
