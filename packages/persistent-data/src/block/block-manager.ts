@@ -79,6 +79,11 @@ export class BlockManager {
     return this.#readOnly;
   }
 
+  /** Blocks there is memory for: what was asked for at most, unless an operation had to hold more. */
+  get nrFrames(): number {
+    return this.#frames.length - 1;
+  }
+
   /** From here on every write, and every flush, is refused; reading goes on. Nothing turns it back but a new manager. */
   setReadOnly(): void {
     this.#readOnly = true;
