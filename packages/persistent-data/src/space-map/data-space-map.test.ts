@@ -8,18 +8,19 @@ import { SparseMetadataDevice } from '../../test/sparse-metadata-device.js';
 import { BTree } from '../btree/tree.js';
 import { NoSpaceError } from '../transaction/errors.js';
 import { DataSpaceMap, indexEntryType } from './data-space-map.js';
+import { createTransactionManager } from './open.js';
 
 itBehavesLikeASpaceMap((nrBlocks) => new DataMapUnderTest(nrBlocks));
 
 describe('creating', () => {
   it('makes two empty trees, then an empty bitmap for every 16 320 blocks', () => {
-    const target = SmallTarget.format(new SparseMetadataDevice(100));
-    const map = DataSpaceMap.create(target.tm);
+    const tm = createTransactionManager(new SparseMetadataDevice(100));
+    const map = DataSpaceMap.create(tm);
     // Behind superblock, index, reference-count tree and bitmap of the metadata map.
     expect(map.root).toEqual({ nrBlocks: 0, nrAllocated: 0, bitmapRoot: 4, refCountRoot: 5 });
     map.extend(40_000);
     map.settle();
-    const index = new BTree(target.tm, indexEntryType, map.root.bitmapRoot);
+    const index = new BTree(tm, indexEntryType, map.root.bitmapRoot);
     expect([...index]).toEqual(
       [6, 7, 8].map((blockNr, key) => ({ key, value: { blockNr, nrFree: 16_320, noneFreeBefore: 0 } })),
     );
