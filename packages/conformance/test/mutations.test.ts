@@ -80,7 +80,9 @@ describe.runIf(requireTools()).each(FIXTURES)('mutations of %s', (name) => {
       expect(readFileSync(path).equals(image.bytes), `${done}: the input is as it was`).toBe(true);
       if (ours.status === 0 && theirs.status !== 0) milder.push(`${done}: theirs ${theirs.stderr}`);
       if (ours.status !== 0 && theirs.status === 0) {
-        expect(ours.stderr, done).toMatch(/^(fatal|leak|bad checksum in superblock): .*\b(block|blocks|device|bitmap|superblock)\b/m);
+        expect(ours.stderr, done).toMatch(
+          /^(fatal|leak|bad checksum in superblock): .*\b(block|blocks|device|bitmap|superblock)\b/m,
+        );
         expect(ours.stderr, done).toMatch(/^ {2}effect: /m);
         expect(ours.stderr, done).toMatch(/^ {2}next step: /m);
         stricter.push(`${done}: ${ours.stderr.match(/^(fatal|leak): .*$/m)?.[0]}`);

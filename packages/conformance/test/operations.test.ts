@@ -109,7 +109,7 @@ describe.runIf(requireTools())('a pool after a random life', () => {
       using scratch = openScratch();
       const image = scratch.path('meta.img');
       const ids = live(image, seed, 60);
-    expect(realDump(image), 'devices share leaves').toContain('<def ');
+      expect(realDump(image), 'devices share leaves').toContain('<def ');
       expect(await ourCheckComplaint(image)).toBeUndefined();
       expect(realCheckComplaint('1.1.0', image)).toBeUndefined();
       expect(realCheckComplaint('0.9.0', image)).toBeUndefined();
