@@ -48,6 +48,7 @@ export {
   valuesOffset,
 } from './btree/node.js';
 export { BTree } from './btree/tree.js';
+export type { TreeHandle } from './btree/tree-handle.js';
 export type { ValueType } from './btree/value-type.js';
 export { bitmapEntry, bitmapValidator, ENTRIES_PER_BITMAP, MANY, nrBitmapsFor } from './space-map/bitmap.js';
 export { MAX_COUNT, refCountType } from './space-map/bitmap-counts.js';

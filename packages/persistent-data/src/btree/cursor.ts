@@ -19,10 +19,10 @@ import {
   valueOffset,
   valueSize,
 } from './node.js';
-import type { BTree } from './tree.js';
+import type { TreeHandle } from './tree-handle.js';
 
 export class BTreeCursor<V> {
-  readonly #tree: BTree<V>;
+  readonly #tree: TreeHandle<V>;
   /** Block numbers from the root down, and the entry taken in each. */
   readonly #path: { nr: number; index: number }[] = [];
   #leafNr = 0;
@@ -33,7 +33,7 @@ export class BTreeCursor<V> {
   /** Behind the last entry. */
   done = false;
 
-  constructor(tree: BTree<V>, from: number) {
+  constructor(tree: TreeHandle<V>, from: number) {
     this.#tree = tree;
     this.#descend(tree.root, from);
     if (this.index >= this.#nrEntries) this.nextLeaf();

@@ -6,9 +6,9 @@
  * Format: docs/format/btree.md, section 5.4.
  */
 import { childAt, isLeaf, MAX_DEPTH, nodeValidator, nrEntries, valueSize, valuesOffset } from './node.js';
-import type { BTree } from './tree.js';
+import type { TreeHandle } from './tree-handle.js';
 
-export function deleteTree<V>(tree: BTree<V>): void {
+export function deleteTree<V>(tree: TreeHandle<V>): void {
   const { tm, type } = tree;
   // The depth of each pending block, so that a cycle cannot pass for a deep tree.
   const pending: { nr: number; depth: number }[] = [{ nr: tree.root, depth: 0 }];

@@ -29,7 +29,7 @@ import {
   valueSize,
 } from './node.js';
 import { redistribute, refuseUnlikeSiblings } from './redistribute.js';
-import type { BTree } from './tree.js';
+import type { TreeHandle } from './tree-handle.js';
 
 /** A neighbour with fewer free slots is not worth sharing with. */
 const WORTH_SHARING = 8;
@@ -38,7 +38,7 @@ const WORTH_SHARING = 8;
 const scratch = new DataView(new ArrayBuffer(4096));
 
 /** Stores `value` under `key`; true when the key is new. */
-export function insertEntry<V>(tree: BTree<V>, key: number, value: V): boolean {
+export function insertEntry<V>(tree: TreeHandle<V>, key: number, value: V): boolean {
   const leaf = descendToInsert(tree, key);
   const { type, index } = tree;
   if (index >= 0 && keyAt(leaf, index) === key) {
@@ -58,7 +58,7 @@ export function insertEntry<V>(tree: BTree<V>, key: number, value: V): boolean {
  * The leaf for `key`, shadowed, with room for one more entry unless it holds the key; `tree.index` is its last entry with a
  * key ≤ `key`, or -1.
  */
-export function descendToInsert<V>(tree: BTree<V>, key: number): Block {
+export function descendToInsert<V>(tree: TreeHandle<V>, key: number): Block {
   const { tm, incChildren } = tree;
   let parent: Block | undefined;
   let parentIndex = 0;
@@ -92,7 +92,7 @@ export function descendToInsert<V>(tree: BTree<V>, key: number): Block {
 }
 
 /** Moves the root's entries into two new nodes below it. The root keeps its block. */
-function splitRoot<V>(tree: BTree<V>, root: Block): void {
+function splitRoot<V>(tree: TreeHandle<V>, root: Block): void {
   const left = newSibling(tree, root);
   const right = newSibling(tree, root);
   const nr = nrEntries(root);
@@ -104,7 +104,7 @@ function splitRoot<V>(tree: BTree<V>, root: Block): void {
 }
 
 /** Gives `node`, full and entry `index` of `parent`, room; returns whichever node is responsible for `key` afterwards. */
-function makeRoom<V>(tree: BTree<V>, parent: Block, index: number, node: Block, key: number): Block {
+function makeRoom<V>(tree: TreeHandle<V>, parent: Block, index: number, node: Block, key: number): Block {
   const nrSiblings = nrEntries(parent);
   let sharedSibling = false;
   for (const sibling of [index - 1, index + 1]) {
@@ -136,7 +136,7 @@ function evenOut(parent: Block, left: Block, rightIndex: number, right: Block, k
   return keyAt(right, 0) <= key ? right : left;
 }
 
-function splitInTwo<V>(tree: BTree<V>, parent: Block, index: number, node: Block, key: number): Block {
+function splitInTwo<V>(tree: TreeHandle<V>, parent: Block, index: number, node: Block, key: number): Block {
   const right = newSibling(tree, node);
   const nr = nrEntries(node);
   const nrLeft = Math.floor(nr / 2);
@@ -145,7 +145,7 @@ function splitInTwo<V>(tree: BTree<V>, parent: Block, index: number, node: Block
   return keyAt(right, 0) <= key ? right : node;
 }
 
-function splitTwoInThree<V>(tree: BTree<V>, parent: Block, index: number, right: Block, key: number): Block {
+function splitTwoInThree<V>(tree: TreeHandle<V>, parent: Block, index: number, right: Block, key: number): Block {
   const left = shadowChild(tree, parent, index - 1);
   refuseUnlikeSiblings(left, right);
   const middle = newSibling(tree, right);
@@ -160,14 +160,14 @@ function splitTwoInThree<V>(tree: BTree<V>, parent: Block, index: number, right:
 }
 
 /** Child `index` of `parent`, shadowed, its new number stored in the parent. */
-export function shadowChild<V>(tree: BTree<V>, parent: Block, index: number): Block {
+export function shadowChild<V>(tree: TreeHandle<V>, parent: Block, index: number): Block {
   const child = tree.tm.shadow(childAt(parent, index), nodeValidator, tree.incChildren);
   setChildAt(parent, index, child.nr);
   return child;
 }
 
 /** An empty node of the same kind and shape. */
-function newSibling<V>(tree: BTree<V>, node: Block): Block {
+function newSibling<V>(tree: TreeHandle<V>, node: Block): Block {
   const sibling = tree.tm.newBlock(nodeValidator);
   setNodeShape(sibling, nodeFlags(node), 0, maxEntries(node), valueSize(node));
   return sibling;

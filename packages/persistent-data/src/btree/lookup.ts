@@ -7,7 +7,7 @@
  */
 import type { Block } from '../block/block.js';
 import { childAt, floorIndex, isLeaf, keyAt, MAX_DEPTH, nodeValidator, nrEntries, valueSize } from './node.js';
-import type { BTree } from './tree.js';
+import type { TreeHandle } from './tree-handle.js';
 
 export interface Entry<V> {
   readonly key: number;
@@ -15,7 +15,7 @@ export interface Entry<V> {
 }
 
 /** The leaf responsible for `key`; `tree.index` is its last entry with a key ≤ `key`, or -1. */
-export function descendTo<V>(tree: BTree<V>, key: number): Block {
+export function descendTo<V>(tree: TreeHandle<V>, key: number): Block {
   const { blocks } = tree.tm;
   let nr = tree.root;
   for (let depth = 0; depth < MAX_DEPTH; depth++) {
@@ -33,7 +33,7 @@ export function descendTo<V>(tree: BTree<V>, key: number): Block {
 }
 
 /** The leaf with the least key ≥ `key`, at `tree.index`; undefined when every key is below. */
-export function ceilingLeaf<V>(tree: BTree<V>, key: number): Block | undefined {
+export function ceilingLeaf<V>(tree: TreeHandle<V>, key: number): Block | undefined {
   const { blocks } = tree.tm;
   let nr = tree.root;
   let right = -1; // subtree whose every key is greater than those on the path
@@ -53,16 +53,16 @@ export function ceilingLeaf<V>(tree: BTree<V>, key: number): Block | undefined {
   return tree.refuseDepth();
 }
 
-export function firstLeaf<V>(tree: BTree<V>): Block {
+export function firstLeaf<V>(tree: TreeHandle<V>): Block {
   return edgeLeaf(tree, tree.root, false) ?? tree.tm.read(tree.root, nodeValidator);
 }
 
-export function lastLeaf<V>(tree: BTree<V>): Block {
+export function lastLeaf<V>(tree: TreeHandle<V>): Block {
   return edgeLeaf(tree, tree.root, true) ?? tree.tm.read(tree.root, nodeValidator);
 }
 
 /** The first (or last) leaf below `nr`; undefined when it is empty, which only a root may be. */
-function edgeLeaf<V>(tree: BTree<V>, nr: number, last: boolean): Block | undefined {
+function edgeLeaf<V>(tree: TreeHandle<V>, nr: number, last: boolean): Block | undefined {
   for (let depth = 0; depth < MAX_DEPTH; depth++) {
     const node = tree.tm.blocks.read(nr, nodeValidator);
     if (isLeaf(node)) {

@@ -27,10 +27,10 @@ import {
   valueSize,
 } from './node.js';
 import { redistribute, refuseUnlikeSiblings } from './redistribute.js';
-import type { BTree } from './tree.js';
+import type { TreeHandle } from './tree-handle.js';
 
 /** Removes `key`; false when it is not there, with nodes copied and evened out on the way, but the same entries. */
-export function removeEntry<V>(tree: BTree<V>, key: number): boolean {
+export function removeEntry<V>(tree: TreeHandle<V>, key: number): boolean {
   const leaf = descendToRemove(tree, key);
   if (leaf === undefined || tree.index < 0 || keyAt(leaf, tree.index) !== key) return false;
   removeAt(tree, leaf, tree.index);
@@ -41,7 +41,7 @@ export function removeEntry<V>(tree: BTree<V>, key: number): boolean {
  * Removes the run of entries from `key` on, each followed by its nearest neighbour, as long as they are below `end`; returns
  * how many. A gap between keys may end it early: the caller looks for the next one.
  */
-export function removeRun<V>(tree: BTree<V>, key: number, end: number): number {
+export function removeRun<V>(tree: TreeHandle<V>, key: number, end: number): number {
   const { blocks } = tree.tm;
   for (let nrRemoved = 0; ; nrRemoved++) {
     blocks.enter(); // each removal is an operation of its own: what it held may go
@@ -59,7 +59,7 @@ export function removeRun<V>(tree: BTree<V>, key: number, end: number): number {
   }
 }
 
-function removeAt<V>(tree: BTree<V>, leaf: Block, index: number): void {
+function removeAt<V>(tree: TreeHandle<V>, leaf: Block, index: number): void {
   tree.type.dec?.(leaf.view, valueOffset(leaf, index), 1);
   closeEntry(leaf, index);
 }
@@ -68,7 +68,7 @@ function removeAt<V>(tree: BTree<V>, leaf: Block, index: number): void {
  * The leaf for `key`, shadowed and with an entry to spare; `tree.index` is its last entry with a key ≤ `key`, or -1.
  * Undefined when `key` is below every key of an internal node.
  */
-function descendToRemove<V>(tree: BTree<V>, key: number): Block | undefined {
+function descendToRemove<V>(tree: TreeHandle<V>, key: number): Block | undefined {
   const { tm, incChildren } = tree;
   let parent: Block | undefined;
   let parentIndex = 0;
@@ -95,7 +95,7 @@ function descendToRemove<V>(tree: BTree<V>, key: number): Block | undefined {
 }
 
 /** Sees to it that the child of `node` on the path to `key` can lose an entry. False when `key` is below all keys. */
-function rebalanceChildren<V>(tree: BTree<V>, node: Block, key: number): boolean {
+function rebalanceChildren<V>(tree: TreeHandle<V>, node: Block, key: number): boolean {
   const nr = nrEntries(node);
   if (nr === 1) {
     collapse(tree, node);
@@ -113,7 +113,7 @@ function rebalanceChildren<V>(tree: BTree<V>, node: Block, key: number): boolean
  * Takes the place of the only child. If others read the child too, what it points at now has one more reader: a kernel that
  * forgot this corrupted snapshots from 2011 to 2026.
  */
-function collapse<V>(tree: BTree<V>, node: Block): void {
+function collapse<V>(tree: TreeHandle<V>, node: Block): void {
   const { tm } = tree;
   const childNr = childAt(node, 0);
   const shared = tm.spaceMap.isShared(childNr);
@@ -123,14 +123,14 @@ function collapse<V>(tree: BTree<V>, node: Block): void {
 }
 
 /** Children `index` and `index + 1`. */
-function balanceTwo<V>(tree: BTree<V>, node: Block, index: number): void {
+function balanceTwo<V>(tree: TreeHandle<V>, node: Block, index: number): void {
   const left = shadowChild(tree, node, index);
   const right = shadowChild(tree, node, index + 1);
   refuseUnlikeSiblings(left, right);
   joinOrEvenOut(tree, node, index, left, right);
 }
 
-function joinOrEvenOut<V>(tree: BTree<V>, node: Block, index: number, left: Block, right: Block): void {
+function joinOrEvenOut<V>(tree: TreeHandle<V>, node: Block, index: number, left: Block, right: Block): void {
   const total = nrEntries(left) + nrEntries(right);
   if (total < 2 * (leastEntries(left) + 1)) {
     redistribute([left, right], [total, 0]);
@@ -143,7 +143,7 @@ function joinOrEvenOut<V>(tree: BTree<V>, node: Block, index: number, left: Bloc
 }
 
 /** Children `index`, `index + 1` and `index + 2`. */
-function balanceThree<V>(tree: BTree<V>, node: Block, index: number): void {
+function balanceThree<V>(tree: TreeHandle<V>, node: Block, index: number): void {
   const left = shadowChild(tree, node, index);
   const center = shadowChild(tree, node, index + 1);
   const right = shadowChild(tree, node, index + 2);
@@ -166,7 +166,7 @@ function balanceThree<V>(tree: BTree<V>, node: Block, index: number): void {
 }
 
 /** Its entries have moved to its neighbours; what they point at changes hands. */
-function dropChild<V>(tree: BTree<V>, node: Block, index: number): void {
+function dropChild<V>(tree: TreeHandle<V>, node: Block, index: number): void {
   const childNr = childAt(node, index);
   closeEntry(node, index);
   tree.tm.dec(childNr);

@@ -6,7 +6,6 @@
  *
  * Format: docs/format/btree.md.
  */
-import { CorruptBlockError } from '@pdata/device';
 import type { Block } from '../block/block.js';
 import type { TransactionManager } from '../transaction/transaction-manager.js';
 import { BTreeCursor } from './cursor.js';
@@ -14,21 +13,18 @@ import { deleteTree } from './delete.js';
 import { insertEntry } from './insert.js';
 import { ceilingLeaf, descendTo, type Entry, firstLeaf, lastLeaf } from './lookup.js';
 import {
-  childAt,
   initNode,
-  isLeaf,
   keyAt,
   LEAF_NODE,
   LEAST_MAX_ENTRIES,
-  MAX_DEPTH,
   maxEntriesFor,
   nodeValidator,
   nrEntries,
   valueOffset,
   valueSize,
-  valuesOffset,
 } from './node.js';
 import { removeEntry, removeRun } from './remove.js';
+import { TreeHandle } from './tree-handle.js';
 import type { ValueType } from './value-type.js';
 
 /** Keys are whole numbers from 0 to 2^53 - 1. */
@@ -43,27 +39,7 @@ export function refuseValueSize(size: number): void {
   throw new RangeError(`a btree's values have from 1 to 1346 bytes, not ${size}`);
 }
 
-export class BTree<V> {
-  readonly tm: TransactionManager;
-  readonly type: ValueType<V>;
-  root: number;
-  /** @internal Set by a descent: the entry it ended at. */
-  index = 0;
-  /** @internal Counts what a copied node points at once more; made once, so that a descent allocates nothing. */
-  readonly incChildren: (copy: Block) => void;
-
-  constructor(tm: TransactionManager, type: ValueType<V>, root: number) {
-    this.tm = tm;
-    this.type = type;
-    this.root = root;
-    this.incChildren = (copy) => {
-      const nr = nrEntries(copy);
-      if (isLeaf(copy)) {
-        if (nr > 0) type.inc?.(copy.view, valuesOffset(copy), nr);
-      } else incRuns(tm, copy, nr);
-    };
-  }
-
+export class BTree<V> extends TreeHandle<V> {
   /** A new, empty tree: one empty leaf. */
   static create<V>(tm: TransactionManager, type: ValueType<V>): BTree<V> {
     refuseValueSize(type.size);
@@ -195,37 +171,5 @@ export class BTree<V> {
   /** @internal */
   entryAt(leaf: Block, index: number): Entry<V> {
     return { key: keyAt(leaf, index), value: this.type.decode(leaf.view, valueOffset(leaf, index)) };
-  }
-
-  /** @internal Trusting a leaf of another value size would read its values at the wrong places. */
-  refuseLeaf(leaf: Block): never {
-    throw new CorruptBlockError({
-      structure: 'btree node',
-      blockNr: leaf.nr,
-      field: 'valueSize',
-      found: valueSize(leaf),
-      expected: this.type.size,
-    });
-  }
-
-  /** @internal */
-  refuseDepth(): never {
-    throw new CorruptBlockError({
-      structure: 'btree',
-      blockNr: this.root,
-      field: 'depth',
-      found: `${MAX_DEPTH} or more (a cycle?)`,
-      expected: 'less',
-    });
-  }
-}
-
-/** Children of one parent often lie side by side: counting them as runs touches each bitmap once. */
-function incRuns(tm: TransactionManager, node: Block, nr: number): void {
-  for (let i = 0; i < nr; ) {
-    const begin = childAt(node, i);
-    let end = begin + 1;
-    for (i++; i < nr && childAt(node, i) === end; i++) end++;
-    tm.inc(begin, end);
   }
 }
