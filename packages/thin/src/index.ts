@@ -22,9 +22,9 @@ export {
 export type { CheckFinding, CheckNotice, CheckSeverity } from './maintenance/check/findings.js';
 export { type RepairOptions, type RepairSummary, repairThin } from './maintenance/check/repair.js';
 export { type CheckOptions, type CheckSummary, checkThin } from './maintenance/check/thin-check.js';
-export { type DumpOptions, type DumpSummary, dumpThin } from './maintenance/dump/dump.js';
+export { dumpThin } from './maintenance/dump/dump.js';
+export type { DumpOptions, DumpSummary } from './maintenance/dump/dump-options.js';
 export { DataBlockSizeNeededError } from './maintenance/dump/lost-roots.js';
-export { NoMetadataSnapshotError } from './maintenance/dump/outline.js';
 export { type ThinDamage, ThinDamageError } from './maintenance/dump/thin-damage.js';
 export {
   type ListedThin,
@@ -34,6 +34,7 @@ export {
   type ThinMappings,
 } from './maintenance/list/list.js';
 export { estimateMetadataBlocks, MAX_METADATA_BLOCKS, type PoolShape } from './maintenance/metadata-size.js';
+export { NoMetadataSnapshotError } from './maintenance/no-metadata-snapshot-error.js';
 export { restoreThin, ThinRestorer } from './maintenance/restore/restore.js';
 export type { RestoreOptions, RestoreSummary } from './maintenance/restore/restore-options.js';
 export { type TextPosition, ThinXmlError } from './maintenance/restore/thin-xml-error.js';

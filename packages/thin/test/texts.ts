@@ -1,6 +1,7 @@
 /** Dumps and restores in one go, as strings, for tests. */
 import { MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
-import { type DumpOptions, type DumpSummary, dumpThin } from '../src/maintenance/dump/dump.js';
+import { dumpThin } from '../src/maintenance/dump/dump.js';
+import type { DumpOptions, DumpSummary } from '../src/maintenance/dump/dump-options.js';
 import { restoreThin } from '../src/maintenance/restore/restore.js';
 import type { RestoreOptions, RestoreSummary } from '../src/maintenance/restore/restore-options.js';
 

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { checked, runCheck, verdictOf } from '../../../test/check-runs.js';
 import { ImageEditor } from '../../../test/image-editor.js';
 import { ThinMetadata } from '../../metadata/thin-metadata.js';
-import { NoMetadataSnapshotError } from '../dump/outline.js';
+import { NoMetadataSnapshotError } from '../no-metadata-snapshot-error.js';
 import type { Progress } from '../work.js';
 import { checkThin } from './thin-check.js';
 

@@ -18,7 +18,7 @@
 import type { MetadataDevice } from '@pdata/device';
 import { MAX_METADATA_BLOCKS } from '@pdata/persistent-data';
 import { NEEDS_CHECK, type ThinSuperblock } from '../../format/superblock.js';
-import { NoMetadataSnapshotError } from '../dump/outline.js';
+import { NoMetadataSnapshotError } from '../no-metadata-snapshot-error.js';
 import type { WorkOptions } from '../work.js';
 import { BlockCensus, Role } from './block-census.js';
 import { BlockReader } from './block-reader.js';

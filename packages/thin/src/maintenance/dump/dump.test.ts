@@ -14,7 +14,8 @@ import { mappingsOf, newPool, patchSuperblock, thrownBy, write } from '../../../
 import { readPoolImage } from '../../../test/pool-image.js';
 import { dumped, dumpText, mappingsIn } from '../../../test/texts.js';
 import type { Progress } from '../work.js';
-import { type DumpOptions, dumpThin } from './dump.js';
+import { dumpThin } from './dump.js';
+import type { DumpOptions } from './dump-options.js';
 import { ThinDamageError } from './thin-damage.js';
 
 /** The library's options for a command line of thin_dump. */

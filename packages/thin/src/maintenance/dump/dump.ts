@@ -13,45 +13,16 @@
  * Format: docs/format/tools.md, sections 2, 5 and 6.
  */
 import { CorruptBlockError, type MetadataDevice } from '@pdata/device';
-import type { WorkOptions } from '../work.js';
+import type { DumpOptions, DumpSummary } from './dump-options.js';
 import { type DumpWriter, HumanReadableWriter, XmlWriter } from './dump-writer.js';
 import { ForgivingSource } from './forgiving-source.js';
 import { JsonWriter } from './json-writer.js';
 import { type LeafBatch, LeafWalk } from './leaf-walk.js';
 import { MAX_CHILDREN, NodeReader } from './node-reader.js';
-import { type PoolDevice, type PoolOutline, readOutline } from './outline.js';
+import { readOutline } from './outline.js';
+import type { PoolDevice, PoolOutline } from './pool-roots.js';
 import { SharedLeaves } from './shared-leaves.js';
 import { ThinDamageError, virtualBlocksInWords } from './thin-damage.js';
-
-export interface DumpOptions extends WorkOptions {
-  /** Default: xml. The form of `json` is described in json-writer.ts. */
-  readonly format?: 'xml' | 'human_readable' | 'json';
-  /** Devices without their mappings. As thin_dump has it, `devices` is then ignored. */
-  readonly skipMappings?: boolean;
-  /** The trees of the metadata snapshot, which do not change while the pool is in use. */
-  readonly metadataSnapshot?: boolean;
-  /** Thin ids of the devices to print; all when left out. Ids that the pool does not have are ignored. */
-  readonly devices?: readonly number[];
-  /** Prints what can be read when something cannot, and says in the summary what is lost. Not with `metadataSnapshot`. */
-  readonly repair?: boolean;
-  /** The larger of this and the superblock's is printed. As thin_dump has it, a metadata snapshot takes no overrides. */
-  readonly transactionId?: bigint;
-  /** In sectors; printed in place of the superblock's. */
-  readonly dataBlockSize?: number;
-  /** The larger of this and the superblock's is printed. */
-  readonly nrDataBlocks?: number | bigint;
-}
-
-export interface DumpSummary {
-  /** Devices printed. */
-  readonly nrDevices: number;
-  /** Mappings printed, each part that devices share counted once. */
-  readonly nrMappings: number;
-  /** Parts that several devices share. */
-  readonly nrSharedParts: number;
-  /** What could not be read; empty without `repair`, which alone goes on after damage. */
-  readonly lost: readonly ThinDamageError[];
-}
 
 /**
  * Dumps the metadata on `device`, which is only read.

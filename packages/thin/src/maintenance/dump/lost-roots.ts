@@ -26,12 +26,12 @@ import {
 } from '@pdata/persistent-data';
 import { DEVICE_DETAILS_SIZE } from '../../format/device-details.js';
 import { THIN_VERSION } from '../../format/superblock.js';
-import type { DumpOptions } from './dump.js';
+import type { DumpOptions } from './dump-options.js';
 import type { DumpedDevice } from './dump-writer.js';
 import type { BlockSource } from './forgiving-source.js';
 import { MappingCensus } from './mapping-census.js';
 import type { NodeReader } from './node-reader.js';
-import { type PoolRoots, readDetails, readMappingRoots } from './outline.js';
+import { type PoolRoots, readDetails, readMappingRoots } from './pool-roots.js';
 import { ThinDamageError } from './thin-damage.js';
 
 /** The superblock is lost, and with it the size of a data block, which nothing else tells. */

@@ -10,7 +10,7 @@
  * An intact pool gives the same outline as outline.ts, hence the same text.
  */
 import { CorruptBlockError } from '@pdata/device';
-import type { DumpOptions } from './dump.js';
+import type { DumpOptions } from './dump-options.js';
 import type { DumpedDevice } from './dump-writer.js';
 import type { ForgivingSource } from './forgiving-source.js';
 import type { OnDamage } from './leaf-walk.js';
@@ -24,7 +24,7 @@ import {
   readDetails,
   readMappingRoots,
   readRoots,
-} from './outline.js';
+} from './pool-roots.js';
 import { ThinDamageError, virtualBlocksInWords } from './thin-damage.js';
 
 const COMPARE = 'restore this dump to another device, and compare what it lacks with a backup';

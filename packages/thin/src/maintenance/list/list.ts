@@ -21,7 +21,8 @@ import { dataBlockAt } from '../../format/block-time.js';
 import { ReferenceCounts } from '../check/reference-counts.js';
 import { LeafWalk } from '../dump/leaf-walk.js';
 import { MAX_CHILDREN, NodeReader, requireMappingLeaf } from '../dump/node-reader.js';
-import { type PoolDevice, readOutline, readRoots } from '../dump/outline.js';
+import { readOutline } from '../dump/outline.js';
+import { type PoolDevice, readRoots } from '../dump/pool-roots.js';
 import { ThinDamageError, virtualBlocksInWords } from '../dump/thin-damage.js';
 import type { WorkOptions } from '../work.js';
 

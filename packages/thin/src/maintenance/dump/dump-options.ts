@@ -1,0 +1,33 @@
+/** What a dump can be asked for, and what it tells at its end. */
+import type { WorkOptions } from '../work.js';
+import type { ThinDamageError } from './thin-damage.js';
+
+export interface DumpOptions extends WorkOptions {
+  /** Default: xml. The form of `json` is described in json-writer.ts. */
+  readonly format?: 'xml' | 'human_readable' | 'json';
+  /** Devices without their mappings. As thin_dump has it, `devices` is then ignored. */
+  readonly skipMappings?: boolean;
+  /** The trees of the metadata snapshot, which do not change while the pool is in use. */
+  readonly metadataSnapshot?: boolean;
+  /** Thin ids of the devices to print; all when left out. Ids that the pool does not have are ignored. */
+  readonly devices?: readonly number[];
+  /** Prints what can be read when something cannot, and says in the summary what is lost. Not with `metadataSnapshot`. */
+  readonly repair?: boolean;
+  /** The larger of this and the superblock's is printed. As thin_dump has it, a metadata snapshot takes no overrides. */
+  readonly transactionId?: bigint;
+  /** In sectors; printed in place of the superblock's. */
+  readonly dataBlockSize?: number;
+  /** The larger of this and the superblock's is printed. */
+  readonly nrDataBlocks?: number | bigint;
+}
+
+export interface DumpSummary {
+  /** Devices printed. */
+  readonly nrDevices: number;
+  /** Mappings printed, each part that devices share counted once. */
+  readonly nrMappings: number;
+  /** Parts that several devices share. */
+  readonly nrSharedParts: number;
+  /** What could not be read; empty without `repair`, which alone goes on after damage. */
+  readonly lost: readonly ThinDamageError[];
+}
