@@ -22,6 +22,7 @@ export {
   requireTools,
   runProgram,
   runRealTool,
+  runRealToolAside,
   type ThinTool,
 } from './real-tools.js';
 export { openScratch, type Scratch } from './scratch.js';

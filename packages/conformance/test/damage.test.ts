@@ -11,7 +11,7 @@ import {
   realCheckComplaint,
   requireTools,
   runOurTool,
-  runRealTool,
+  runRealToolAside,
 } from '../src/index.js';
 import { ImageSurgery } from './image-surgery.js';
 
@@ -129,7 +129,7 @@ async function verdicts(bytes: Uint8Array, options: readonly string[]): Promise<
   const [our, ourVerdict] = judge('ours.img');
   const ours = await runOurTool('thin_check', [...options, our]);
   const [their, theirVerdict] = judge('theirs.img');
-  const theirs = runRealTool('1.1.0', 'thin_check', [...options, their]);
+  const theirs = await runRealToolAside('1.1.0', 'thin_check', [...options, their]);
   return { ours: ourVerdict(ours.status, ours.stdout), theirs: theirVerdict(theirs.status, theirs.stdout) };
 }
 
@@ -142,10 +142,9 @@ describe.runIf(hasTools).each([
 ])('an image that is %s', (_, damages) => {
   it.each(Object.entries(damages))('(%s) has the verdicts of 1.1.0, with every option', async (what, damage) => {
     const bytes = damaged(damage);
-    for (const options of OPTIONS) {
-      const { ours, theirs } = await verdicts(bytes, options);
+    const all = await Promise.all(OPTIONS.map(async (options) => ({ options, ...(await verdicts(bytes, options)) })));
+    for (const { options, ours, theirs } of all)
       expect({ what, options, ...ours }).toEqual({ what, options, ...theirs });
-    }
   });
 });
 
