@@ -100,6 +100,13 @@ export const judgesAreRequired = (): boolean => process.env.PDATA_REQUIRE_TOOLS 
  * @example describe.runIf(requireTools())('…', …)
  */
 export function requireTools(): boolean {
+  areHere ??= lookForTools();
+  return areHere;
+}
+
+let areHere: boolean | undefined;
+
+function lookForTools(): boolean {
   const missing = toolsMissing();
   if (missing === undefined) return true;
   const advice = 'packages/conformance/oracle/install-tools brings them';
