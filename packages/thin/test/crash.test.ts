@@ -146,3 +146,25 @@ function expectUsable(bytes: Uint8Array, description: string): void {
   }
   expectSound(device, description);
 }
+
+it('formatted over an old pool, is the new one or none when power is lost: never the old one in part', () => {
+  const old = new MemoryMetadataDevice({ nrBlocks: NR_BLOCKS });
+  const metadata = ThinMetadata.format(old, { dataBlockSize: DATA_BLOCK_SIZE, nrDataBlocks: 1000 });
+  metadata.createThin(7);
+  writeRange(metadata, 7, 0, 700);
+  metadata.commit();
+  const initial = old.bytes.slice();
+  const device = new RecordingMetadataDevice(new MemoryMetadataDevice({ bytes: old.bytes }));
+  ThinMetadata.format(device, { dataBlockSize: DATA_BLOCK_SIZE, nrDataBlocks: 2000 });
+  const found = { old: 0, none: 0, new: 0 };
+  for (const { bytes, description } of crashImages({ initial, operations: device.operations, seed: SEED })) {
+    if (bytes.subarray(0, 512).every((byte) => byte === 0)) {
+      found.none++;
+      continue;
+    }
+    const image = readPoolImage(bytes);
+    expect(image.problems, description).toEqual([]);
+    found[image.devices.size === 1 ? 'old' : 'new']++;
+  }
+  expect(Math.min(...Object.values(found))).toBeGreaterThan(0);
+});

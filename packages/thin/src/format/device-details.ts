@@ -12,9 +12,13 @@
 import { setU64At, u64At, type ValueType } from '@pdata/persistent-data';
 
 export interface DeviceDetails {
+  /** Virtual blocks that have a data block, shared or not. */
   readonly mappedBlocks: number;
+  /** The pool's transaction id when the device was created. */
   readonly transactionId: bigint;
+  /** The pool's time when the device was created. */
   readonly creationTime: number;
+  /** The pool's time when a snapshot of it was last taken; what was mapped before is taken for shared. */
   readonly snapshottedTime: number;
 }
 

@@ -10,6 +10,7 @@ import { markChanged, openDetails } from './devices.js';
 import type { PoolState } from './pool-state.js';
 
 export interface Mapping {
+  /** Its number on the data device, in data blocks. */
   readonly dataBlock: number;
   /** Pool time at which the mapping was made. */
   readonly time: number;

@@ -15,7 +15,7 @@
  *
  * Format: docs/format/thin.md, sections 2 to 7.
  */
-import { ClosedError, type MetadataDevice, ReadOnlyError } from '@pdata/device';
+import { BLOCK_SIZE, ClosedError, type MetadataDevice, ReadOnlyError } from '@pdata/device';
 import {
   AbortRequiredError,
   BlockManager,
@@ -29,7 +29,7 @@ import {
 } from '@pdata/persistent-data';
 import { MAX_DATA_BLOCKS } from '../format/block-time.js';
 import type { DeviceDetails } from '../format/device-details.js';
-import { checkDataBlockSize, metadataReserve } from '../format/limits.js';
+import { checkDataBlockSize, MIN_METADATA_BLOCKS, metadataReserve } from '../format/limits.js';
 import { NEEDS_CHECK, type ThinSuperblock } from '../format/superblock.js';
 import * as devices from './devices.js';
 import {
@@ -66,9 +66,21 @@ export interface FormatThinMetadataOptions extends ThinMetadataOptions {
   readonly nrDataBlocks?: number;
 }
 
+/** The index block, 255 bitmaps, and what a split may take: with more than that there is no need to count. */
+const ENOUGH_FOR_ANY_COMMIT = 300;
+
 /** What a change wants of the free metadata blocks: what gives blocks back may use half of the reserve meanwhile. */
 type Appetite = 'grows' | 'frees' | 'none';
 
+/**
+ * The metadata of one pool. Begin with {@link ThinMetadata.open} or {@link ThinMetadata.format}.
+ *
+ * All changes since the last {@link ThinMetadata.commit} are one transaction: visible here at once, durable all together or
+ * not at all. Once a change has failed half-way everything but {@link ThinMetadata.abort} and {@link ThinMetadata.close}
+ * throws {@link AbortRequiredError}; after `close` everything throws {@link ClosedError}. Every change throws
+ * {@link ReadOnlyError} when the metadata is read-only, and {@link NoSpaceError} (`of` is `metadata`) when it would leave too few
+ * free metadata blocks: refused before it began, or, if it turned out larger than expected, with only an abort left.
+ */
 export class ThinMetadata {
   readonly #blocks: BlockManager;
   readonly #preCommit: (() => void) | undefined;
@@ -115,9 +127,10 @@ export class ThinMetadata {
   }
 
   /**
-   * Makes new, empty metadata and commits it. Whatever the device held is lost; asking first is the caller's.
+   * Makes new, empty metadata and commits it. Whatever the device held is lost; asking first is the caller's. A crash on the
+   * way leaves the device unformatted, or formatted; never what it held before in part.
    *
-   * @throws {@link NoSpaceError} for a device below 8 blocks
+   * @throws {@link NoSpaceError} for a device below 8 blocks; with data blocks, below about 12: formatted then, without them
    * @throws RangeError for a data block size or a number of data blocks outside the limits
    */
   static format(device: MetadataDevice, options: FormatThinMetadataOptions): ThinMetadata {
@@ -127,7 +140,9 @@ export class ThinMetadata {
     refuseNrDataBlocks(nrDataBlocks);
     return withClaim(device, (unclaim) => {
       if (device.readOnly) throw new ReadOnlyError(`${device.name} is open for reading only and cannot be formatted`);
+      refuseTooSmall(device);
       const blocks = new BlockManager(device, options);
+      wipeSuperblock(device, blocks);
       const state = PoolState.format(blocks, dataBlockSize);
       state.commit({ formatting: true });
       const metadata = new ThinMetadata(blocks, state, unclaim, options);
@@ -139,6 +154,7 @@ export class ThinMetadata {
     });
   }
 
+  /** Whether changes are refused: the device is open for reading, or a commit has failed. */
   get readOnly(): boolean {
     return this.#blocks.readOnly;
   }
@@ -153,30 +169,38 @@ export class ThinMetadata {
     return this.#open.superblock.transactionId;
   }
 
-  /** Snapshots taken so far. */
+  /** Snapshots taken so far: the pool's clock. */
   get time(): number {
     return this.#open.superblock.time;
   }
 
+  /** Data blocks of the pool, growth of this transaction included. */
   get nrDataBlocks(): number {
     return this.#open.dataSpaceMap.nrBlocks;
   }
 
+  /**
+   * Free data blocks, as the kernel counts them: those that this transaction gave back are in, although they can be had only
+   * after the commit; those that it added are not.
+   */
   get nrFreeDataBlocks(): number {
     return this.#open.dataSpaceMap.nrFree;
   }
 
-  /** Metadata blocks in use or usable: at most 4 161 600. */
+  /** Metadata blocks that the pool makes use of, at most 4 161 600; the device may have more. Growth of this transaction included. */
   get nrMetadataBlocks(): number {
     return this.#open.tm.spaceMap.nrBlocks;
   }
 
-  /** Free metadata blocks, those kept in reserve for commits included. */
+  /** Metadata blocks that this transaction can still take, those in reserve included. Those it gave back come with the commit. */
   get nrFreeMetadataBlocks(): number {
     return this.#open.tm.spaceMap.nrFree;
   }
 
-  /** Metadata blocks that changes leave alone, so that there is always room to commit. */
+  /**
+   * Metadata blocks that changes leave alone, so that there is room to commit: a tenth, at most 4096. Deleting, discarding and
+   * releasing may use half of it. The kernel's status line counts it as used.
+   */
   get metadataReserve(): number {
     return metadataReserve(this.nrMetadataBlocks);
   }
@@ -186,11 +210,12 @@ export class ThinMetadata {
     return this.#open.superblock.heldRoot || undefined;
   }
 
+  /** Whether the pool says of itself that it has to be checked; see {@link setNeedsCheck}. */
   get needsCheck(): boolean {
     return (this.#open.superblock.flags & NEEDS_CHECK) !== 0;
   }
 
-  /** Every device, in order of ids, as this transaction sees it. */
+  /** Every device, in order of ids, as this transaction sees it. The pool may be changed meanwhile. */
   *devices(): Generator<{ readonly thinId: number; readonly details: DeviceDetails }> {
     for (
       let device = devices.nextDevice(this.#open, 0);
@@ -207,15 +232,21 @@ export class ThinMetadata {
     return devices.snapshotOf(devices.openDetails(this.#open, thinId));
   }
 
-  /** @throws {@link DeviceExistsError} */
+  /**
+   * A new device without mappings. Ids are whole numbers from 0 to 2^24 - 1.
+   * @throws {@link DeviceExistsError}
+   */
   createThin(thinId: number): void {
     devices.refuseExisting(this.#open, thinId);
     this.#change('grows', (state) => devices.createThin(state, thinId));
   }
 
   /**
-   * The origin should not be written to meanwhile: what is in flight may or may not be in the snapshot.
-   * @throws {@link DeviceExistsError}, {@link NoSuchDeviceError}, {@link PoolTimeError}
+   * A new device with the mappings that `originId` has now, which may be a snapshot itself; both go their own ways from here.
+   * Costs the same however large the origin is, and a unit of the pool's time. The origin should not be written to meanwhile:
+   * what is in flight may or may not be in the snapshot.
+   * @throws {@link DeviceExistsError}, {@link NoSuchDeviceError}
+   * @throws {@link PoolTimeError} when 2^24 - 1 snapshots have been taken
    */
   createSnapshot(thinId: number, originId: number): void {
     devices.refuseExisting(this.#open, thinId);
@@ -224,7 +255,10 @@ export class ThinMetadata {
     this.#change('grows', (state) => devices.createSnapshot(state, thinId, originId));
   }
 
-  /** @throws {@link NoSuchDeviceError} */
+  /**
+   * Deletes a device, and gives back what nobody shares with it. Whether somebody uses it is for the caller to know.
+   * @throws {@link NoSuchDeviceError}
+   */
   deleteDevice(thinId: number): void {
     devices.openDetails(this.#open, thinId);
     this.#change('frees', (state) => devices.deleteDevice(state, thinId));
@@ -236,13 +270,16 @@ export class ThinMetadata {
     return mappings.find(this.#open, thinId, virtualBlock);
   }
 
-  /** The first run of mappings in virtual blocks `begin`..`end` (exclusive); undefined when none is mapped. */
+  /**
+   * The first run of mappings in virtual blocks `begin`..`end` (exclusive), cut off at `end`; undefined when none is mapped.
+   * @throws {@link NoSuchDeviceError}
+   */
   findRange(thinId: number, begin: number, end: number): MappedRange | undefined {
     refuseRange('virtual blocks', begin, end, Number.MAX_SAFE_INTEGER);
     return mappings.findRange(this.#open, thinId, begin, end);
   }
 
-  /** All runs of a device, or of a part of it. */
+  /** All runs of a device, or of a part of it, in order. The pool may be changed meanwhile. @throws {@link NoSuchDeviceError} */
   *mappedRanges(thinId: number, begin = 0, end = Number.MAX_SAFE_INTEGER): Generator<MappedRange> {
     for (
       let range = this.findRange(thinId, begin, end);
@@ -253,15 +290,17 @@ export class ThinMetadata {
     }
   }
 
-  /** The highest mapped virtual block; undefined when none is mapped. */
+  /** The highest mapped virtual block; undefined when none is mapped. @throws {@link NoSuchDeviceError} */
   highestMapped(thinId: number): number | undefined {
     devices.openDetails(this.#open, thinId);
     return this.#open.mappings.subtree([thinId])?.last()?.key;
   }
 
   /**
-   * A free data block, with the one reference that {@link insert} will take over.
-   * @throws {@link NoSpaceError} when no data block is free, now and in the last commit
+   * A free data block, with the one reference that {@link insert} will take over. Whoever does not insert it gives it back by
+   * {@link decDataBlocks}; committed without either, it is lost.
+   * @throws {@link NoSpaceError} (`of` is `data`) when no data block is free, now and in the last commit: nothing has changed, and
+   * a commit makes those free that this transaction gave back
    */
   allocateDataBlock(): number {
     const { dataSpaceMap } = this.#open;
@@ -278,7 +317,13 @@ export class ThinMetadata {
     return block;
   }
 
-  /** Maps `virtualBlock` to `dataBlock`, in place of what it was mapped to; true when it was not mapped. */
+  /**
+   * Maps `virtualBlock` to `dataBlock`, in place of what it was mapped to; true when it was not mapped. Takes over the reference
+   * of {@link allocateDataBlock}, unless it is the data block that was mapped there before, whose reference stays.
+   * The data block's content is to be written first: a crash after the commit would show what it held before.
+   * @throws {@link NoSuchDeviceError}, {@link PoolTimeError}
+   * @throws {@link CountRangeError} when `dataBlock` is free
+   */
   insert(thinId: number, virtualBlock: number, dataBlock: number): boolean {
     devices.openDetails(this.#open, thinId);
     refuseBlock('virtual block', virtualBlock, Number.MAX_SAFE_INTEGER);
@@ -294,12 +339,16 @@ export class ThinMetadata {
     return isNew;
   }
 
-  /** Removes one mapping; false when there is none. */
+  /** Removes one mapping; false when there is none. @throws {@link NoSuchDeviceError} */
   remove(thinId: number, virtualBlock: number): boolean {
     return this.removeRange(thinId, virtualBlock, virtualBlock + 1) === 1;
   }
 
-  /** Removes the mappings of virtual blocks `begin`..`end` (exclusive); returns how many there were. */
+  /**
+   * Removes the mappings of virtual blocks `begin`..`end` (exclusive); returns how many there were. Their data blocks can be had
+   * again after the commit, if nobody shares them.
+   * @throws {@link NoSuchDeviceError}
+   */
   removeRange(thinId: number, begin: number, end: number): number {
     devices.openDetails(this.#open, thinId);
     refuseRange('virtual blocks', begin, end, Number.MAX_SAFE_INTEGER);
@@ -311,7 +360,10 @@ export class ThinMetadata {
     return nr;
   }
 
-  /** References to a data block, from mappings and from whoever else was counted. */
+  /**
+   * References to a data block: from leaves of mappings, which devices may share and then count once, and from
+   * {@link incDataBlocks}.
+   */
   dataBlockCount(dataBlock: number): number {
     return this.#open.dataSpaceMap.count(dataBlock);
   }
@@ -321,7 +373,10 @@ export class ThinMetadata {
     return this.#open.dataSpaceMap.isShared(dataBlock);
   }
 
-  /** One more reference to each of `begin`..`end` (exclusive): they are not reused while a discard is on its way. */
+  /**
+   * One more reference to each of data blocks `begin`..`end` (exclusive), free ones included: so they are not reused while a
+   * discard of them is on its way.
+   */
   incDataBlocks(begin: number, end: number): void {
     this.#refuseCounts(begin, end, (count) => count < MAX_COUNT, `has ${MAX_COUNT} references, the most there can be`);
     this.#change('grows', ({ dataSpaceMap }) => dataSpaceMap.inc(begin, end));
@@ -338,7 +393,10 @@ export class ThinMetadata {
     this.#change('none', ({ dataSpaceMap }) => dataSpaceMap.dec(begin, end));
   }
 
-  /** @throws {@link TransactionIdError} when the id is not `current`: nothing is changed */
+  /**
+   * Sets {@link transactionId} to `next`, any 64 bits, if it is `current`.
+   * @throws {@link TransactionIdError} if it is another: nothing is changed
+   */
   setTransactionId(current: bigint, next: bigint): void {
     if (next < 0n || next >= 2n ** 64n) throw new RangeError(`a transaction id has 64 bits; ${next} does not fit`);
     if (this.transactionId !== current) {
@@ -352,8 +410,10 @@ export class ThinMetadata {
   }
 
   /**
-   * Commits, then takes a metadata snapshot, which the next commit makes real; returns its block.
+   * Commits, then takes a metadata snapshot, which the next commit makes real; returns its block. Whatever it reaches stays as
+   * it is until it is released, so that others can read it (with the device open without a lock) while the pool goes on.
    * @throws {@link MetadataSnapshotError} when one is held
+   * @throws {@link CommitError}
    */
   reserveMetadataSnapshot(): number {
     if (this.heldRoot !== undefined) {
@@ -366,7 +426,7 @@ export class ThinMetadata {
     return this.#open.superblock.heldRoot;
   }
 
-  /** @throws {@link MetadataSnapshotError} when none is held */
+  /** Gives back what only the metadata snapshot holds. @throws {@link MetadataSnapshotError} when none is held */
   releaseMetadataSnapshot(): void {
     if (this.heldRoot === undefined)
       throw new MetadataSnapshotError('no metadata snapshot is held: there is nothing to release');
@@ -374,7 +434,7 @@ export class ThinMetadata {
   }
 
   /**
-   * Grows the pool to `nrDataBlocks`; the new ones can be allocated after the commit.
+   * Grows the pool to `nrDataBlocks`; the new ones can be allocated after the commit. Takes a metadata block for each 16 320.
    * @throws {@link ResizeError} for fewer than there are, or while a check is due
    */
   resizeData(nrDataBlocks: number): void {
@@ -392,8 +452,10 @@ export class ThinMetadata {
   }
 
   /**
-   * Makes use of a metadata device that has grown (or is to be grown here, if the device can) to `nrBlocks`.
+   * Makes use of a metadata device that has grown (or is to be grown here, if the device can) to `nrBlocks`, of which 4 161 600
+   * are used at most. The new blocks serve at once, but count as free only after the commit.
    * @throws {@link ResizeError} for fewer than there are, or while a check is due
+   * @throws {@link DeviceError} when the device cannot be made that large: nothing has changed
    */
   resizeMetadata(nrBlocks: number): void {
     if (!Number.isSafeInteger(nrBlocks) || nrBlocks < 0)
@@ -432,8 +494,10 @@ export class ThinMetadata {
   }
 
   /**
-   * Makes this transaction durable; returns false, having done nothing, when it changed nothing.
-   * @throws {@link CommitError} when that failed: from then on the last commit is shown, read-only
+   * Makes this transaction durable; returns false, having done nothing, when it changed nothing. Two flushes, and one write of
+   * the superblock between them.
+   * @throws {@link CommitError} when that failed: from then on the last commit is shown, read-only. Which of the two is on the
+   * device is known when it is opened again: whole in either case
    */
   commit(): boolean {
     const state = this.#open;
@@ -451,7 +515,10 @@ export class ThinMetadata {
     return true;
   }
 
-  /** Forgets this transaction: everything is again as the last commit left it. */
+  /**
+   * Forgets this transaction: everything is again as the last commit left it.
+   * @throws {@link DeviceError}, {@link CorruptBlockError} when that cannot be read; another attempt may succeed
+   */
   abort(): void {
     if (this.#closed) this.#refuseClosed();
     this.#blocks.drop();
@@ -545,8 +612,9 @@ export class ThinMetadata {
   }
 
   /** A change that leaves too little to be committed with is a change that did not fit. */
-  #refuseUncommittable({ tm, nrBlocksToCommit }: PoolState): void {
-    if (tm.spaceMap.nrFree >= nrBlocksToCommit) return;
+  #refuseUncommittable(state: PoolState): void {
+    const { nrFree } = state.tm.spaceMap;
+    if (nrFree >= ENOUGH_FOR_ANY_COMMIT || nrFree >= state.nrBlocksToCommit) return;
     throw new NoSpaceError(
       'metadata',
       `the metadata device ${this.#blocks.device.name} has too few free blocks for this change and a commit: abort, then grow it`,
@@ -582,6 +650,21 @@ function withClaim(device: MetadataDevice, open: (unclaim: () => void) => ThinMe
     unclaim();
     throw error;
   }
+}
+
+function refuseTooSmall({ name, nrBlocks }: MetadataDevice): void {
+  if (nrBlocks >= MIN_METADATA_BLOCKS) return;
+  throw new NoSpaceError(
+    'metadata',
+    `${nrBlocks} blocks are too few for the metadata device ${name}: it takes ${MIN_METADATA_BLOCKS} to format it, 12 with data blocks`,
+  );
+}
+
+/** An old superblock must not outlive the first of its blocks that is overwritten. */
+function wipeSuperblock(device: MetadataDevice, blocks: BlockManager): void {
+  if (blocks.isZero(0)) return;
+  device.write(0, new Uint8Array(BLOCK_SIZE));
+  device.flush();
 }
 
 function refuseUnsupported(device: MetadataDevice, { superblock }: PoolState, dataBlockSize: number | undefined): void {
