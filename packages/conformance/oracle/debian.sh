@@ -3,7 +3,7 @@
 # keys on this machine); then `debian_apt get …`, `debian_apt cache …` and `debian_unpack DIRECTORY PACKAGE …` work on
 # that release; `debian_close` removes it.
 #
-# Environment: PDATA_DEBIAN_MIRROR, an archive's address; without it the mirror this machine already uses, else Debian's.
+# Environment: PDATA_DEBIAN_MIRROR, an archive's address; without it the one this machine's apt already uses.
 
 pdata_cache=${PDATA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pdata}
 
@@ -11,7 +11,11 @@ debian_mirror() {
   if [ -n "${PDATA_DEBIAN_MIRROR:-}" ]; then echo "$PDATA_DEBIAN_MIRROR"; return; fi
   local mirror
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -E '/debian/?$' | sort -u | sed -n 1p || true)
-  echo "${mirror:-http://deb.debian.org/debian/}"
+  if [ -z "$mirror" ]; then
+    echo "this machine's apt names no Debian archive: set PDATA_DEBIAN_MIRROR to the address of one" >&2
+    return 1
+  fi
+  echo "$mirror"
 }
 
 debian_open() { # SUITE
@@ -21,7 +25,9 @@ debian_open() { # SUITE
   chmod 755 "$debian_dir" # apt's own user reads it when the caller is root
   mkdir -p "$debian_dir"/{lists/partial,cache/archives/partial,debs}
   : > "$debian_dir/status"
-  echo "deb [signed-by=$keys] $(debian_mirror) $1 main" > "$debian_dir/sources.list"
+  local mirror
+  mirror=$(debian_mirror) || return 1
+  echo "deb [signed-by=$keys] $mirror $1 main" > "$debian_dir/sources.list"
   # Quiet while all goes well; a failure shows what apt said.
   debian_apt get update > "$debian_dir/log" 2>&1 || { cat "$debian_dir/log" >&2; return 1; }
   ! grep -q '^[EW]: .*Failed' "$debian_dir/log" || { cat "$debian_dir/log" >&2; return 1; }

@@ -72,4 +72,8 @@ export {
 export { readSpaceMapRoot, SPACE_MAP_ROOT_SIZE, type SpaceMapRoot, writeSpaceMapRoot } from './space-map/root.js';
 export { AbortRequiredError, CountRangeError, NoSpaceError } from './transaction/errors.js';
 export type { SpaceMap } from './transaction/space-map.js';
-export { TransactionManager } from './transaction/transaction-manager.js';
+export {
+  type IncChildren,
+  type MetadataSpaceMapInTransaction,
+  TransactionManager,
+} from './transaction/transaction-manager.js';
