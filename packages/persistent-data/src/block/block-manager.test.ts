@@ -245,9 +245,11 @@ describe('operations', () => {
 
   it('do not let a block be written half changed: what is held stays dirty', () => {
     const { blocks, kind, memory } = filled(200);
+    for (let nr = 150; nr < 180; nr++) blocks.write(nr, kind); // to be written early by the operation below
     blocks.hold(() => {
       const early = blocks.write(1, kind);
       for (let nr = 2; nr < 150; nr++) blocks.write(nr, kind);
+      expect(blocks.counters.nrWritten).toBeGreaterThan(0);
       setU64At(early.view, 16, 42);
     });
     for (let nr = 150; nr < 200; nr++) blocks.read(nr, kind); // now it may be written

@@ -204,6 +204,38 @@ describe('allocating', () => {
     }
   });
 
+  it('does not take for its own bitmap the very block it is about to hand out', () => {
+    // Two bitmaps. Of the second, not yet copied in this transaction, one block is free, and it is the last of all.
+    const under = new MetadataMapUnderTest(16_330);
+    const ours = new Map<number, number>();
+    const free = (): number[] =>
+      Array.from({ length: 16_330 }, (_, nr) => nr).filter((nr) => under.map.count(nr) === 0);
+    for (let round = 0; round < 6; round++) {
+      under.target.abort(); // the search starts at 0 again, so that copies come to lie there
+      const nrsFree = free();
+      const keep = new Set([...nrsFree.filter((nr) => nr < 16_320).slice(0, 12), nrsFree.find((nr) => nr >= 16_320)]);
+      if (round === 0) for (let nr = 16_320; nr < 16_330; nr++) keep.add(nr);
+      for (const nr of nrsFree) {
+        if (keep.has(nr)) continue;
+        under.map.setCount(nr, 1);
+        ours.set(nr, 1);
+      }
+      under.commit();
+    }
+    under.audit(ours);
+    under.target.abort();
+    expect(free().filter((nr) => nr >= 16_320).length).toBe(1);
+    const taken: number[] = [];
+    expect(() => {
+      for (;;) taken.push(under.map.newBlock());
+    }).toThrow(NoSpaceError);
+    expect(taken.length).toBeGreaterThan(5);
+    const own = mapOf(under.target).bitmaps.map(({ blockNr }) => blockNr);
+    for (const nr of taken) expect(own, `block ${nr} is a bitmap, and was handed out`).not.toContain(nr);
+    under.abort();
+    under.auditAfterCrash(ours);
+  });
+
   it('of the last free block fails: counting it needs another for the bitmap', () => {
     const under = new MetadataMapUnderTest(20);
     const ours = new Map<number, number>();
