@@ -337,6 +337,6 @@ it.each([
       for (const operation of operations) run.apply(operation);
       run.finish();
     }),
-    { seed, numRuns: 20 },
+    { seed, numRuns: 40 },
   );
 });

@@ -27,24 +27,17 @@ import {
   NoSpaceError,
   nrBitmapsFor,
 } from '@pdata/persistent-data';
-import { MAX_DATA_BLOCKS } from '../format/block-time.js';
 import type { DeviceDetails } from '../format/device-details.js';
-import { checkDataBlockSize, MIN_METADATA_BLOCKS, metadataReserve } from '../format/limits.js';
+import { checkDataBlockSize, metadataReserve } from '../format/limits.js';
 import { NEEDS_CHECK, type ThinSuperblock } from '../format/superblock.js';
 import * as devices from './devices.js';
-import {
-  CommitError,
-  MetadataSnapshotError,
-  NotFormattedError,
-  ResizeError,
-  TransactionIdError,
-  UnsupportedMetadataError,
-} from './errors.js';
+import { CommitError, MetadataSnapshotError, NotFormattedError, ResizeError, TransactionIdError } from './errors.js';
 import { LowWaterMark } from './low-water-mark.js';
 import type { MappedRange, Mapping } from './mappings.js';
 import * as mappings from './mappings.js';
 import * as metadataSnapshot from './metadata-snapshot.js';
 import { PoolState } from './pool-state.js';
+import { refuseBlock, refuseNrDataBlocks, refuseRange, refuseTooSmall, refuseUnsupported } from './refusals.js';
 
 export interface ThinMetadataOptions extends BlockManagerOptions {
   /**
@@ -652,52 +645,9 @@ function withClaim(device: MetadataDevice, open: (unclaim: () => void) => ThinMe
   }
 }
 
-function refuseTooSmall({ name, nrBlocks }: MetadataDevice): void {
-  if (nrBlocks >= MIN_METADATA_BLOCKS) return;
-  throw new NoSpaceError(
-    'metadata',
-    `${nrBlocks} blocks are too few for the metadata device ${name}: it takes ${MIN_METADATA_BLOCKS} to format it, 12 with data blocks`,
-  );
-}
-
 /** An old superblock must not outlive the first of its blocks that is overwritten. */
 function wipeSuperblock(device: MetadataDevice, blocks: BlockManager): void {
   if (blocks.isZero(0)) return;
   device.write(0, new Uint8Array(BLOCK_SIZE));
   device.flush();
-}
-
-function refuseUnsupported(device: MetadataDevice, { superblock }: PoolState, dataBlockSize: number | undefined): void {
-  const { incompatFlags, compatRoFlags } = superblock;
-  const flags = (bits: number): string => `0x${bits.toString(16)}`;
-  if (incompatFlags !== 0) {
-    throw new UnsupportedMetadataError(
-      `${device.name} uses features (${flags(incompatFlags)}) that this version does not know: it cannot be opened`,
-    );
-  }
-  if (compatRoFlags !== 0 && !device.readOnly) {
-    throw new UnsupportedMetadataError(
-      `${device.name} uses features (${flags(compatRoFlags)}) that this version does not know: it can only be opened for reading`,
-    );
-  }
-  if (dataBlockSize !== undefined && dataBlockSize !== superblock.dataBlockSize) {
-    throw new UnsupportedMetadataError(
-      `${device.name} has data blocks of ${superblock.dataBlockSize} sectors, not ${dataBlockSize}: the size is fixed when a pool is formatted`,
-    );
-  }
-}
-
-function refuseNrDataBlocks(nr: number): void {
-  if (Number.isSafeInteger(nr) && nr >= 0 && nr <= MAX_DATA_BLOCKS) return;
-  throw new RangeError(`a pool has 0 to ${MAX_DATA_BLOCKS} data blocks, not ${nr}`);
-}
-
-function refuseBlock(what: string, nr: number, end: number): void {
-  if (Number.isSafeInteger(nr) && nr >= 0 && nr < end) return;
-  throw new RangeError(`${what} ${nr} is not a whole number below ${end}`);
-}
-
-function refuseRange(what: string, begin: number, end: number, limit: number): void {
-  if (Number.isSafeInteger(begin) && Number.isSafeInteger(end) && begin >= 0 && begin <= end && end <= limit) return;
-  throw new RangeError(`${what} ${begin} to ${end} (exclusive): expected whole numbers in order, none above ${limit}`);
 }
