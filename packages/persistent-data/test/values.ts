@@ -4,15 +4,20 @@
 import { setU64At, u64At, type ValueType } from '@pdata/persistent-data';
 import { expect } from 'vitest';
 
-/** Eight bytes: a token that is counted, and a tag that `equal` ignores, as thin mappings ignore the time. */
+/** A token that is counted, and a tag that `equal` ignores, as thin mappings ignore the time. */
 export interface Token {
   readonly token: number;
   readonly tag: number;
 }
 
 export class CountedTokens implements ValueType<Token> {
-  readonly size = 8;
+  readonly size: number;
   counts = new Map<number, number>();
+
+  /** @param size of a value: 8 bytes and more */
+  constructor(size = 8) {
+    this.size = size;
+  }
 
   decode(view: DataView, at: number): Token {
     return { token: view.getUint32(at, true), tag: view.getUint32(at + 4, true) };
@@ -24,11 +29,11 @@ export class CountedTokens implements ValueType<Token> {
   }
 
   inc(view: DataView, at: number, count: number): void {
-    for (let i = 0; i < count; i++) this.#add(view.getUint32(at + 8 * i, true), 1);
+    for (let i = 0; i < count; i++) this.#add(view.getUint32(at + this.size * i, true), 1);
   }
 
   dec(view: DataView, at: number, count: number): void {
-    for (let i = 0; i < count; i++) this.#add(view.getUint32(at + 8 * i, true), -1);
+    for (let i = 0; i < count; i++) this.#add(view.getUint32(at + this.size * i, true), -1);
   }
 
   equal(a: DataView, atA: number, b: DataView, atB: number): boolean {

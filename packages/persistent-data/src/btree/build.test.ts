@@ -30,7 +30,7 @@ describe('a tree built at once', () => {
   ])('of %d-byte values has the right shape at every size', (size, max) => {
     const target = emptyTarget();
     const type = sized(size);
-    for (let nr = 0; nr <= 1000; nr += nr > 3 * max ? 37 : 1) {
+    for (let nr = 0; nr <= 1000; nr += size !== 8 && nr > 3 * max ? 37 : 1) {
       const tree = buildTree(target.tm, type, range(nr));
       audit(target.tm, [{ root: tree.root, kind: { valueSize: size } }]);
       const sizes = leafSizes(target.tm, tree.root);
