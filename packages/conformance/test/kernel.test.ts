@@ -3,6 +3,8 @@
  * understand; and the same in turns. Contents are compared through {@link volumeSum}, which shares no code with either.
  */
 import { truncateSync, writeFileSync } from 'node:fs';
+import { openFileMetadataDevice } from '@pdata/device/node';
+import { ThinMetadata } from '@pdata/thin';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import {
   fixture,
@@ -132,6 +134,39 @@ describe.runIf(isJudged)('the kernel', () => {
     expect(found.all('status')[0]).toContain('thin-pool 42 ');
     await expectClean(image, 'after the kernel changed it');
     expect(found.sums).toEqual(await sumsByOurDump(image, data, '2:16384 4:16384 9:16384 16777215:16384'));
+  });
+
+  it('and our operations take turns on deep trees that seventeen devices share', async () => {
+    scratch = openScratch();
+    const image = emptyFile(scratch.path('meta.img'), 32 * MIB);
+    const origin = fixture('thin-large').writeMetadata(scratch.path('origin.img'));
+    expect((await runOurTool('thin_dump', ['-o', scratch.path('pool.xml'), origin])).status).toBe(0);
+    const restored = await runOurTool('thin_restore', ['-i', scratch.path('pool.xml'), '-o', image]);
+    expect(restored).toMatchObject({ status: 0, stderr: '' });
+    const inTurn = [
+      { VOLUMES: '0 1 24', DELETE: '10 20', NEW: 100, SEED: 31 },
+      { VOLUMES: '2 200 101', DELETE: '13 22', NEW: 110, SEED: 32 },
+    ];
+    for (const env of inTurn) {
+      const found = await runGuest({ guest: 'deep', disks: [image], env });
+      expect([...found.all('complaint'), ...found.all('refused')]).toEqual([]);
+      await expectClean(image, `after the kernel worked on ${env.VOLUMES}`);
+
+      const device = openFileMetadataDevice(image, { mode: 'write' });
+      const metadata = ThinMetadata.open(device);
+      metadata.createSnapshot(env.NEW + 100, 1);
+      metadata.removeRange(1, 0, 2 ** 22); // half of the device: its tree loses a layer's worth of leaves
+      for (let block = 1; block < 60_000; block += 97)
+        metadata.insert(env.NEW + 100, block, metadata.allocateDataBlock());
+      metadata.commit();
+      metadata.deleteDevice(env.NEW);
+      metadata.createSnapshot(env.NEW + 101, 0);
+      metadata.removeRange(0, 1000, 20_000);
+      metadata.commit();
+      metadata.close();
+      device.close();
+      await expectClean(image, `after our operations that followed ${env.VOLUMES}`);
+    }
   });
 
   it('and our operations take turns on one pool', async () => {
