@@ -53,7 +53,7 @@ describe('creating a thin device', () => {
       for (const thinId of [5, 6]) {
         const refusal = thrownBy(() => metadata.createThin(thinId));
         expect(refusal).toBeInstanceOf(DeviceExistsError);
-        expect(refusal.message).toBe(`thin device ${thinId} exists already`);
+        expect(refusal.message).toBe(`thin device ${thinId} exists already: take another id, or delete it first`);
         expect(thrownBy(() => metadata.createSnapshot(thinId, 5))).toBeInstanceOf(DeviceExistsError);
       }
       metadata.commit();
@@ -144,11 +144,39 @@ describe('taking a snapshot', () => {
     expect(freeMetadata - metadata.nrFreeMetadataBlocks).toBe(0); // copies replace originals; nothing is added
   });
 
+  it('may be of a snapshot of a snapshot, and so on, and they may go in any order', () => {
+    const { device, metadata } = newPool({ nrMetadataBlocks: 2048, nrDataBlocks: 4000 });
+    metadata.createThin(0);
+    writeRange(metadata, 0, 0, 300);
+    for (let thinId = 1; thinId < 200; thinId++) {
+      metadata.createSnapshot(thinId, thinId - 1);
+      write(metadata, thinId, thinId);
+      if (thinId % 50 === 0) metadata.commit();
+    }
+    metadata.commit();
+    const { devices } = expectSound(device);
+    for (const [thinId, { mappings }] of devices) {
+      // What each has written is seen by those after it, and by none before.
+      expect(mappings.get(thinId)).not.toEqual(devices.get(thinId - 1)?.mappings.get(thinId));
+      expect(mappings.get(thinId)).toEqual(devices.get(199)?.mappings.get(thinId));
+    }
+    for (let i = 0; i < 200; i++) {
+      metadata.deleteDevice((i * 71) % 200);
+      if (i % 40 === 0) {
+        metadata.commit();
+        expectSound(device, `${i} deleted`);
+      }
+    }
+    metadata.commit();
+    expect(expectSound(device).metadataSpaceMap.nrAllocated).toBe(9);
+    expect(metadata.nrFreeDataBlocks).toBe(4000);
+  });
+
   it('refuses an origin that does not exist', () => {
     const { metadata } = newPool();
     const refusal = thrownBy(() => metadata.createSnapshot(1, 0));
     expect(refusal).toBeInstanceOf(NoSuchDeviceError);
-    expect(refusal.message).toBe('there is no thin device 0 in this pool');
+    expect(refusal.message).toBe('there is no thin device 0 in this pool: create it, or see what there is');
     expect(metadata.commit()).toBe(false);
   });
 
@@ -216,7 +244,7 @@ describe('deleting a device', () => {
     for (const thinId of [0, 1]) {
       const refusal = thrownBy(() => metadata.deleteDevice(thinId));
       expect(refusal).toBeInstanceOf(NoSuchDeviceError);
-      expect(refusal.message).toBe(`there is no thin device ${thinId} in this pool`);
+      expect(refusal.message).toBe(`there is no thin device ${thinId} in this pool: create it, or see what there is`);
     }
   });
 
@@ -296,7 +324,9 @@ describe('the transaction id', () => {
     for (const current of [0n, 8n, 2n ** 64n + 7n]) {
       const refusal = thrownBy(() => metadata.setTransactionId(current, 9n));
       expect(refusal).toBeInstanceOf(TransactionIdError);
-      expect(refusal.message).toBe(`the transaction id is 7, not ${current}: somebody else has changed the pool`);
+      expect(refusal.message).toBe(
+        `the transaction id is 7, not ${current}: somebody else has changed the pool; see what it holds now`,
+      );
     }
     for (const next of [-1n, 2n ** 64n]) {
       expect(thrownBy(() => metadata.setTransactionId(7n, next))).toBeInstanceOf(RangeError);

@@ -18,7 +18,8 @@ import type { OpenDetails, PoolState } from './pool-state.js';
 /** The record of device `thinId`, kept in memory from the first look. @throws {@link NoSuchDeviceError} */
 export function openDetails(state: PoolState, thinId: number): OpenDetails {
   const open = state.openDetails.get(thinId) ?? readDetails(state, thinId);
-  if (open === undefined) throw new NoSuchDeviceError(`there is no thin device ${thinId} in this pool`);
+  if (open === undefined)
+    throw new NoSuchDeviceError(`there is no thin device ${thinId} in this pool: create it, or see what there is`);
   return open;
 }
 
@@ -59,7 +60,8 @@ export function markChanged(state: PoolState, thinId: number, details: OpenDetai
 }
 
 export function refuseExisting(state: PoolState, thinId: number): void {
-  if (hasDevice(state, thinId)) throw new DeviceExistsError(`thin device ${thinId} exists already`);
+  if (hasDevice(state, thinId))
+    throw new DeviceExistsError(`thin device ${thinId} exists already: take another id, or delete it first`);
 }
 
 export function createThin(state: PoolState, thinId: number): void {

@@ -394,7 +394,7 @@ export class ThinMetadata {
     if (next < 0n || next >= 2n ** 64n) throw new RangeError(`a transaction id has 64 bits; ${next} does not fit`);
     if (this.transactionId !== current) {
       throw new TransactionIdError(
-        `the transaction id is ${this.transactionId}, not ${current}: somebody else has changed the pool`,
+        `the transaction id is ${this.transactionId}, not ${current}: somebody else has changed the pool; see what it holds now`,
       );
     }
     this.#change('none', ({ superblock }) => {
@@ -565,7 +565,9 @@ export class ThinMetadata {
     if (wanted < present)
       throw new ResizeError(`the ${what} device cannot shrink: it has ${present} blocks, not ${wanted}`);
     if (this.needsCheck)
-      throw new ResizeError(`the ${what} device cannot grow until the metadata has been checked: needs_check is set`);
+      throw new ResizeError(
+        `the ${what} device cannot grow until the metadata has been checked: needs_check is set; check it, and have the check clear the flag`,
+      );
   }
 
   #change(appetite: Appetite, work: (state: PoolState) => void): void {
