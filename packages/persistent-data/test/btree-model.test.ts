@@ -4,7 +4,7 @@
  * block's reference count, and of the counts of values, on a device that is opened anew.
  */
 import { MemoryMetadataDevice } from '@pdata/device';
-import { BTree } from '@pdata/persistent-data';
+import { BTree, isLeaf, nodeValidator, nrEntries } from '@pdata/persistent-data';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { audit, type TreeKind } from './audit.js';
@@ -25,7 +25,7 @@ type Step =
       /** Overwrite with the token that is there, when there is one. */
       readonly same: boolean;
     }
-  | { readonly do: 'snapshot' | 'delete' | 'commit' | 'abort'; readonly which: number };
+  | { readonly do: 'snapshot' | 'delete' | 'thinOut' | 'commit' | 'abort'; readonly which: number };
 
 const stepsBelow = (keys: number, maxRun: number): fc.Arbitrary<Step[]> => {
   const change = (name: 'insert' | 'remove' | 'removeRange' | 'look'): fc.Arbitrary<Step> =>
@@ -37,7 +37,7 @@ const stepsBelow = (keys: number, maxRun: number): fc.Arbitrary<Step[]> => {
       stride: fc.integer({ min: -2, max: 3 }),
       same: fc.boolean(),
     });
-  const other = (name: 'snapshot' | 'delete' | 'commit' | 'abort'): fc.Arbitrary<Step> =>
+  const other = (name: 'snapshot' | 'delete' | 'thinOut' | 'commit' | 'abort'): fc.Arbitrary<Step> =>
     fc.record({ do: fc.constant(name), which: fc.nat(7) });
   return fc.array(
     fc.oneof(
@@ -47,6 +47,7 @@ const stepsBelow = (keys: number, maxRun: number): fc.Arbitrary<Step[]> => {
       { weight: 10, arbitrary: change('look') },
       { weight: 8, arbitrary: other('snapshot') },
       { weight: 4, arbitrary: other('delete') },
+      { weight: 3, arbitrary: other('thinOut') },
       { weight: 9, arbitrary: other('commit') },
       { weight: 3, arbitrary: other('abort') },
     ),
@@ -102,16 +103,16 @@ class ModelRun {
         this.#look(tree, entries, step.at);
         break;
       case 'snapshot':
-        if (this.trees.length >= 6) break;
-        this.target.tm.inc(tree.root);
-        this.trees.push(new BTree(this.target.tm, this.tokens, tree.root));
-        this.models.push(new Map(entries));
+        this.#snapshot(tree, entries);
         break;
       case 'delete':
         if (this.trees.length === 1) break;
         tree.delete();
         this.trees.splice(which, 1);
         this.models.splice(which, 1);
+        break;
+      case 'thinOut':
+        this.#thinOut(tree, entries);
         break;
       case 'commit':
         this.deepest = Math.max(this.deepest, layersOf(this.target.tm, tree.root).length);
@@ -177,6 +178,24 @@ class ModelRun {
     if (token !== old?.token) this.tokens.take(token);
     if (tree.insert(key, value) !== (old === undefined)) expect.fail(`key ${key}: new is ${old === undefined}`);
     entries.set(key, value);
+  }
+
+  #snapshot(tree: BTree<Token>, entries: Entries): void {
+    if (this.trees.length >= 6) return;
+    this.target.tm.inc(tree.root);
+    this.trees.push(new BTree(this.target.tm, this.tokens, tree.root));
+    this.models.push(new Map(entries));
+  }
+
+  /** Removes keys until the root has a single child; then, under a snapshot, the one that puts the child in its place. */
+  #thinOut(tree: BTree<Token>, entries: Entries): void {
+    for (const key of [...entries.keys()].sort((a, b) => a - b)) {
+      const root = tree.tm.read(tree.root, nodeValidator);
+      const last = isLeaf(root) || nrEntries(root) === 1;
+      if (last) this.#snapshot(tree, entries);
+      expect(tree.remove(key)).toBe(entries.delete(key));
+      if (last) return;
+    }
   }
 
   #look(tree: BTree<Token>, entries: Entries, key: number): void {
