@@ -2,7 +2,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Io, run } from '@pdata/tools';
+import { keptIo, run } from '@pdata/tools';
 import { afterAll, expect, it, vi } from 'vitest';
 import { measureMemory, measureTimes, memoryTable, type PoolsSuiteOptions, timesTable } from './pools-suite.js';
 import { randomPool } from './random-pools.js';
@@ -89,13 +89,4 @@ it('takes a real tool that is missing, or of another version, for missing', () =
 
 /** Of what thin_dump 1.1.0 prints for it. */
 const POOL_HASH = 'a8f7fa02c9455927';
-const quiet: Io = {
-  out: () => {},
-  err: () => {},
-  errColumns: 0,
-  signal: new AbortController().signal,
-  catchInterrupts: () => {},
-  breathe: () => new Promise((resolve) => setImmediate(resolve)),
-  now: () => performance.now(),
-  isDebugging: false,
-};
+const quiet = keptIo({ out: () => {}, err: () => {} }).io;

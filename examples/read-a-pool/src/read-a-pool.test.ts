@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import type { Io } from '@pdata/tools';
+import { keptIo } from '@pdata/tools';
 import { afterAll, expect, it } from 'vitest';
 import { describePool } from './read-a-pool.js';
 import { showAll } from './show-all.js';
@@ -29,20 +29,10 @@ it("tells the volumes, the sharing and the space of a kernel's pool", () => {
 
 it('shows the programs at work, and ends well', async () => {
   let shown = '';
-  const io: Io = {
-    out: (data) => {
-      shown += typeof data === 'string' ? data : Buffer.from(data).toString();
-    },
-    err: (text) => {
-      shown += text;
-    },
-    errColumns: 0,
-    signal: new AbortController().signal,
-    catchInterrupts: () => {},
-    breathe: () => new Promise((resolve) => setImmediate(resolve)),
-    now: () => performance.now(),
-    isDebugging: false,
+  const show = (data: string | Uint8Array): void => {
+    shown += typeof data === 'string' ? data : Buffer.from(data).toString();
   };
+  const { io } = keptIo({ out: show, err: show });
   expect(await showAll(folder, io), shown).toBe(0);
   expect(shown.match(/^\$ npx \w+/gm)).toEqual([
     '$ npx thin_check',

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { type Io, run } from '@pdata/tools';
+import { type Io, keptIo, run } from '@pdata/tools';
 import { afterAll } from 'vitest';
 
 export interface Ran {
@@ -22,25 +22,6 @@ export async function runTool(commandLine: string | readonly string[], changes: 
   const argv = typeof commandLine === 'string' ? commandLine.split(' ') : commandLine;
   const exitCode = await run(argv, kept.io);
   return { exitCode, stdout: kept.stdout(), stderr: kept.stderr() };
-}
-
-function keptIo(changes: Partial<Io>): { io: Io; stdout(): string; stderr(): string } {
-  const chunks: Buffer[] = [];
-  let errors = '';
-  const io: Io = {
-    out: (data) => void chunks.push(Buffer.from(data as string)), // a copy: the chunk is used again
-    err: (text) => {
-      errors += text;
-    },
-    errColumns: 0,
-    signal: new AbortController().signal,
-    catchInterrupts: () => {},
-    breathe: () => new Promise((resolve) => setImmediate(resolve)),
-    now: () => performance.now(),
-    isDebugging: false,
-    ...changes,
-  };
-  return { io, stdout: () => Buffer.concat(chunks).toString(), stderr: () => errors };
 }
 
 /** A directory for this test file, removed when its tests are done. */
