@@ -2,12 +2,13 @@
  * Random sequences of every operation on a pool's metadata, against a plain model. Every query is compared on the way; every
  * run ends with a commit, an audit of all reference counts, and a reading of the medium that does not use the code under test.
  */
-import type { MemoryMetadataDevice } from '@pdata/device';
+import { DeviceError, MemoryMetadataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
+import { FaultyMetadataDevice } from '@pdata/testing';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { DeviceExistsError, MetadataSnapshotError, NoSuchDeviceError, ThinMetadata } from '../src/index.js';
-import { expectSound, isAbortRequired, newPool, thrownBy } from './pool.js';
+import { DATA_BLOCK_SIZE, expectSound, isAbortRequired, thrownBy } from './pool.js';
 import type { ImageDevice } from './pool-image.js';
 import { type ModelDevice, PoolModel } from './pool-model.js';
 
@@ -43,9 +44,13 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ op: fc.constant('release' as const) }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('resizeData' as const), more: fc.nat(20000) }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('resizeMetadata' as const), more: fc.nat(700) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({ op: fc.constant('failRead' as const), nth: fc.integer({ min: 1, max: 6 }) }),
+  },
   { weight: 4, arbitrary: fc.record({ op: fc.constant('commit' as const) }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('abort' as const) }) },
-  { weight: 1, arbitrary: fc.record({ op: fc.constant('reopen' as const) }) },
+  { weight: 2, arbitrary: fc.record({ op: fc.constant('reopen' as const) }) },
 );
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
@@ -59,17 +64,26 @@ interface Shape {
   readonly growth: number;
 }
 
+/** Operations that a device must not fail in: afterwards it would not be known which of two states is the committed one. */
+const COMMITTING: readonly Operation['op'][] = ['commit', 'abort', 'reopen', 'reserve'];
+
+function isExpected(error: unknown): boolean {
+  return error instanceof DeviceError || (error instanceof NoSpaceError && error.of === 'metadata');
+}
+
 /** The pool under test and its model, changed together. */
 class Run {
   readonly device: MemoryMetadataDevice;
   metadata: ThinMetadata;
   readonly model: PoolModel;
+  readonly #faulty: FaultyMetadataDevice;
   readonly #shape: Shape;
+  #failsAtRead = 0;
 
   constructor(shape: Shape) {
-    const { device, metadata } = newPool(shape);
-    this.device = device;
-    this.metadata = metadata;
+    this.device = new MemoryMetadataDevice({ nrBlocks: shape.nrMetadataBlocks });
+    this.#faulty = new FaultyMetadataDevice(this.device);
+    this.metadata = ThinMetadata.format(this.#faulty, { dataBlockSize: DATA_BLOCK_SIZE, ...shape });
     this.model = new PoolModel(shape.nrMetadataBlocks, shape.nrDataBlocks);
     this.#shape = shape;
     if (shape.nrFilled > 0) {
@@ -81,10 +95,13 @@ class Run {
   }
 
   apply(operation: Operation): void {
+    this.#faulty.heal();
+    if (!COMMITTING.includes(operation.op)) this.#failIfDue();
     try {
       this.#apply(operation);
     } catch (error) {
-      if (!(error instanceof NoSpaceError && error.of === 'metadata')) throw error;
+      this.#faulty.heal();
+      if (!isExpected(error)) throw error;
       // Refused with nothing changed, or half-way with only an abort left: anything else is wrong.
       if (isAbortRequired(this.metadata)) {
         this.metadata.abort();
@@ -93,13 +110,21 @@ class Run {
     }
   }
 
+  /** Has one of the next reads fail, if that was asked for. */
+  #failIfDue(): void {
+    if (this.#failsAtRead > 0) {
+      this.#faulty.inject({ operation: 'read', nth: this.#faulty.nrDone('read') + this.#failsAtRead });
+    }
+    this.#failsAtRead = 0;
+  }
+
   #apply(operation: Operation): void {
     const { metadata, model } = this;
     switch (operation.op) {
       case 'createThin': {
         const { thinId } = operation;
         if (model.has(thinId)) {
-          expect(thrownBy(() => metadata.createThin(thinId))).toBeInstanceOf(DeviceExistsError);
+          expectRefusal(() => metadata.createThin(thinId), DeviceExistsError);
           return;
         }
         metadata.createThin(thinId);
@@ -110,7 +135,7 @@ class Run {
         const { thinId, originId } = operation;
         if (model.has(thinId) || !model.has(originId)) {
           const refusal = model.has(thinId) ? DeviceExistsError : NoSuchDeviceError;
-          expect(thrownBy(() => metadata.createSnapshot(thinId, originId))).toBeInstanceOf(refusal);
+          expectRefusal(() => metadata.createSnapshot(thinId, originId), refusal);
           return;
         }
         metadata.createSnapshot(thinId, originId);
@@ -120,7 +145,7 @@ class Run {
       case 'deleteDevice': {
         const { thinId } = operation;
         if (!model.has(thinId)) {
-          expect(thrownBy(() => metadata.deleteDevice(thinId))).toBeInstanceOf(NoSuchDeviceError);
+          expectRefusal(() => metadata.deleteDevice(thinId), NoSuchDeviceError);
           return;
         }
         metadata.deleteDevice(thinId);
@@ -143,7 +168,7 @@ class Run {
         return;
       case 'reserve':
         if (model.state.held !== undefined) {
-          expect(thrownBy(() => metadata.reserveMetadataSnapshot())).toBeInstanceOf(MetadataSnapshotError);
+          expectRefusal(() => metadata.reserveMetadataSnapshot(), MetadataSnapshotError);
           return;
         }
         model.commit();
@@ -152,7 +177,7 @@ class Run {
         return;
       case 'release':
         if (model.state.held === undefined) {
-          expect(thrownBy(() => metadata.releaseMetadataSnapshot())).toBeInstanceOf(MetadataSnapshotError);
+          expectRefusal(() => metadata.releaseMetadataSnapshot(), MetadataSnapshotError);
           return;
         }
         metadata.releaseMetadataSnapshot();
@@ -170,6 +195,9 @@ class Run {
         model.set({ nrMetadataBlocks });
         return;
       }
+      case 'failRead':
+        this.#failsAtRead = operation.nth;
+        return;
       case 'commit':
         this.commit();
         return;
@@ -179,7 +207,7 @@ class Run {
         return;
       case 'reopen':
         metadata.close();
-        this.metadata = ThinMetadata.open(this.device, { cacheBlocks: this.#shape.cacheBlocks });
+        this.metadata = ThinMetadata.open(this.#faulty, { cacheBlocks: this.#shape.cacheBlocks });
         model.abort();
         return;
     }
@@ -203,7 +231,8 @@ class Run {
         written.push([virtualBlock, dataBlock]);
       }
     } catch (error) {
-      if (!(error instanceof NoSpaceError)) throw error;
+      this.#faulty.heal();
+      if (!(error instanceof NoSpaceError || error instanceof DeviceError)) throw error;
       // What was written before the space ran out stays, unless an abort is all that is left.
       if (isAbortRequired(metadata)) throw error;
       if (unused !== undefined) metadata.decDataBlocks(unused, unused + 1);
@@ -213,6 +242,7 @@ class Run {
 
   commit(): void {
     const { metadata, model } = this;
+    this.#faulty.heal();
     metadata.commit();
     model.commit();
     this.compare();
@@ -282,6 +312,7 @@ class Run {
   }
 
   finish(): void {
+    this.#faulty.heal();
     this.compare();
     this.commit();
     const { state } = this.model;
@@ -310,6 +341,13 @@ function inPlainWords(devices: ReadonlyMap<number, ModelDevice | ImageDevice>): 
     ]);
 }
 
+/** That `work` is refused with a `refusal`; or was not even looked at, for want of a block that could not be read. */
+function expectRefusal(work: () => unknown, refusal: new (...args: never[]) => Error): void {
+  const error = thrownBy(work);
+  if (error instanceof DeviceError) throw error;
+  expect(error).toBeInstanceOf(refusal);
+}
+
 /** For inner loops, where `expect` would take most of the time. */
 function require(holds: boolean, what: string): void {
   if (!holds) throw new Error(`contradicts the model: ${what}`);
@@ -334,7 +372,7 @@ it.each([
   {
     title: 'with little metadata space',
     cacheBlocks: 32,
-    nrMetadataBlocks: 34,
+    nrMetadataBlocks: 28,
     nrDataBlocks: 20000,
     nrFilled: 0,
     growth: 5,
