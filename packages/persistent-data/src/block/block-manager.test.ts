@@ -443,6 +443,10 @@ describe('a failing device', () => {
   });
 });
 
+it.each([Number.NaN, -1, 0.5])('refuses a cache of %d blocks, rather than take all memory', (cacheBlocks) => {
+  expect(() => new BlockManager(new MemoryMetadataDevice({ nrBlocks: 3 }), { cacheBlocks })).toThrow(RangeError);
+});
+
 it('knows an unformatted device by block 0, past the cache', () => {
   const memory = new MemoryMetadataDevice({ nrBlocks: 3 });
   const blocks = new BlockManager(memory);

@@ -63,8 +63,12 @@ export class BlockManager {
   #readOnly: boolean;
 
   constructor(device: MetadataDevice, options: BlockManagerOptions = {}) {
+    const { cacheBlocks = DEFAULT_CACHE_BLOCKS } = options;
+    if (!Number.isSafeInteger(cacheBlocks) || cacheBlocks < 0) {
+      throw new RangeError(`a cache has a whole number of blocks, not ${cacheBlocks}`);
+    }
     this.device = device;
-    this.#cacheBlocks = Math.max(MIN_CACHE_BLOCKS, options.cacheBlocks ?? DEFAULT_CACHE_BLOCKS);
+    this.#cacheBlocks = Math.max(MIN_CACHE_BLOCKS, cacheBlocks);
     this.#nrBlocks = device.nrBlocks;
     this.#frameOf = new Int32Array(this.#nrBlocks);
     this.#readOnly = device.readOnly;

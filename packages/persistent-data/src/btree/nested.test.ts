@@ -81,6 +81,33 @@ describe('trees of trees', () => {
     commitAndAudit(target, 3, tree.root);
   });
 
+  it('are as they were after a refused key, or an error of the work on a subtree', () => {
+    const { target, tree } = empty(2);
+    for (let id = 0; id < 5; id++) for (let key = 0; key < 300; key++) tree.insert([id, key], key);
+    commitAndAudit(target, 2, tree.root);
+    for (const [what, refused] of [
+      ['insert', () => tree.insert([1, -1], 0)],
+      ['insert into a new subtree', () => tree.insert([7, 0.5], 0)],
+      ['removeRange', () => tree.removeRange([1], 0, Number.NaN)],
+    ] as const) {
+      expect(refused, what).toThrow(RangeError);
+    }
+    expect(tree.subtree([7])).toBeUndefined();
+    expect(tree.remove([1, 0.5])).toBe(false);
+    expect(tree.lookup([1, 299])).toBe(299);
+    commitAndAudit(target, 2, tree.root);
+    expect(() =>
+      tree.change([1], false, (subtree) => {
+        subtree.insert(1000, 1);
+        throw new Error('thought better of it');
+      }),
+    ).toThrow('thought better of it');
+    // What was done before the error stays, reachable and counted.
+    tree.insert([2, 1000], 2);
+    commitAndAudit(target, 2, tree.root);
+    expect([tree.lookup([1, 1000]), tree.lookup([2, 1000])]).toEqual([1, 2]);
+  });
+
   it('change nothing outside the path of a change in place', () => {
     const { target, tree } = empty(2);
     for (let id = 0; id < 5; id++) for (let key = 0; key < 300; key++) tree.insert([id, key], key);

@@ -12,9 +12,15 @@ import { setU64At, u64At } from '../block/block.js';
 import type { TransactionManager } from '../transaction/transaction-manager.js';
 import { descendToInsert, insertEntry } from './insert.js';
 import type { Entry } from './lookup.js';
-import { childAt, setChildAt } from './node.js';
+import { childAt, nodeValidator, setChildAt } from './node.js';
 import { BTree, refuseKey } from './tree.js';
 import type { ValueType } from './value-type.js';
+
+/** Where the root of a subtree stands: entry `index` of a leaf of the level above. */
+interface Slot {
+  readonly leafNr: number;
+  readonly index: number;
+}
 
 /**
  * Roots of other trees as values. Copying a shared leaf counts each root once more; giving a value up gives up one reference,
@@ -87,6 +93,7 @@ export class NestedBTree<V> {
 
   /** Stores `value`; true when the last key is new. */
   insert(keys: readonly number[], value: V): boolean {
+    refuseKey(keys[keys.length - 1] as number); // before a subtree is made for it
     return this.change(keys.slice(0, -1), true, (tree) => tree.insert(keys[keys.length - 1] as number, value)) ?? false;
   }
 
@@ -107,35 +114,46 @@ export class NestedBTree<V> {
    */
   change<T>(prefix: readonly number[], create: boolean, work: (tree: BTree<V>) => T): T | undefined {
     this.#refusePrefix(prefix);
-    if (!create && this.subtree(prefix) === undefined) return undefined;
-    const roots = [this.root];
+    if (!create && this.#rootBelow(prefix) === undefined) return undefined;
+    let root = this.root;
+    let slot: Slot | undefined;
     for (let level = 0; level < prefix.length; level++) {
-      roots.push(this.#slot(roots, level, prefix[level] as number));
+      const tree = this.#levels[level] as BTree<number>;
+      tree.root = root;
+      const below = this.#keepingRoot(tree, slot, () => this.#slot(tree, level, prefix[level] as number));
+      root = below.root;
+      slot = below;
     }
-    this.#last.root = roots[prefix.length] as number;
-    const result = work(this.#last);
-    roots[prefix.length] = this.#last.root;
-    // The slots are this transaction's own by now. Overwritten in place: shadowing has moved the reference already.
-    for (let level = prefix.length - 1; level >= 0; level--) {
-      this.#slot(roots, level, prefix[level] as number, roots[level + 1] as number);
-    }
-    this.root = roots[0] as number;
-    return result;
+    this.#last.root = root;
+    return this.#keepingRoot(this.#last, slot, () => work(this.#last));
   }
 
-  /** The root under `key` in the tree at `roots[level]`, whose path is shadowed; replaced by `newRoot` if that is given. */
-  #slot(roots: number[], level: number, key: number, newRoot?: number): number {
-    const tree = this.#levels[level] as BTree<number>;
-    tree.root = roots[level] as number;
+  /**
+   * Runs `work` on `tree`, and stores the root that it leaves where the root stands: also when it throws, for then the old
+   * root has given up its reference all the same.
+   */
+  #keepingRoot<T>(tree: BTree<unknown>, slot: Slot | undefined, work: () => T): T {
+    const before = tree.root;
+    try {
+      return work();
+    } finally {
+      if (tree.root !== before) {
+        if (slot === undefined) this.root = tree.root;
+        // The leaf is this transaction's own. Overwritten in place: shadowing has moved the reference already.
+        else setChildAt(this.#tm.blocks.write(slot.leafNr, nodeValidator), slot.index, tree.root);
+      }
+    }
+  }
+
+  /** The place of the root under `key` in `tree`, the path to it shadowed. */
+  #slot(tree: BTree<number>, level: number, key: number): Slot & { readonly root: number } {
     return this.#tm.blocks.hold(() => {
       if (tree.lookup(key) === undefined) {
         const below: BTree<unknown> = this.#levels[level + 1] ?? this.#last;
         insertEntry(tree, key, BTree.create(this.#tm, below.type).root);
       }
       const leaf = descendToInsert(tree, key);
-      roots[level] = tree.root;
-      if (newRoot !== undefined) setChildAt(leaf, tree.index, newRoot);
-      return childAt(leaf, tree.index);
+      return { leafNr: leaf.nr, index: tree.index, root: childAt(leaf, tree.index) };
     });
   }
 

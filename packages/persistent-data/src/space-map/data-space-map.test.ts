@@ -45,6 +45,9 @@ describe('growing', () => {
     under.extend(10);
     expect([under.map.nrFree, under.map.nrBlocks, under.map.committedNrBlocks]).toEqual([0, 20, 10]);
     expect(() => under.map.newBlock()).toThrow(NoSpaceError);
+    under.map.inc(15); // by somebody who knows that it is free
+    expect(under.map.nrFree).toBe(0);
+    under.map.dec(15);
     under.commit();
     expect(under.map.nrFree).toBe(10);
     for (let i = 0; i < 10; i++) ours.set(under.map.newBlock(), 1);

@@ -96,14 +96,12 @@ export class DataSpaceMap implements SpaceMap {
   readonly #counts: BitmapCounts;
   #cursor = 0;
   #committedNrBlocks: number;
-  #committedNrAllocated: number;
 
   private constructor(tm: TransactionManager, root: SpaceMapRoot, committed: boolean) {
     this.#tm = tm;
     this.#index = new DataIndex(new BTree(tm, indexEntryType, root.bitmapRoot));
     this.#counts = new BitmapCounts(tm, this.#index, root);
     this.#committedNrBlocks = committed ? root.nrBlocks : 0;
-    this.#committedNrAllocated = committed ? root.nrAllocated : 0;
   }
 
   static open(tm: TransactionManager, root: SpaceMapRoot): DataSpaceMap {
@@ -130,9 +128,7 @@ export class DataSpaceMap implements SpaceMap {
 
   /** Frees of this transaction count at once, although those blocks are handed out only after the commit. */
   get nrFree(): number {
-    return (
-      this.#committedNrBlocks - this.#committedNrAllocated - (this.#counts.nrAllocated - this.#committedNrAllocated)
-    );
+    return Math.max(0, this.#committedNrBlocks - this.#counts.nrAllocated);
   }
 
   get nrAllocated(): number {
@@ -197,7 +193,6 @@ export class DataSpaceMap implements SpaceMap {
   committed(): void {
     this.#index.committed();
     this.#committedNrBlocks = this.#counts.nrBlocks;
-    this.#committedNrAllocated = this.#counts.nrAllocated;
   }
 
   #each(begin: number, end: number, up: boolean): void {
