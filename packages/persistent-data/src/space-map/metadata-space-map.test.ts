@@ -2,7 +2,7 @@ import { InvariantError } from '@pdata/device';
 import { seededRandom } from '@pdata/testing';
 import { describe, expect, it, vi } from 'vitest';
 import { auditIndexBlock } from '../../test/audit.js';
-import { SmallTarget } from '../../test/small-target.js';
+import { SmallTarget, superblockValidator } from '../../test/small-target.js';
 import { itBehavesLikeASpaceMap } from '../../test/space-map-contract.js';
 import { MetadataMapUnderTest } from '../../test/space-maps-under-test.js';
 import { SparseMetadataDevice } from '../../test/sparse-metadata-device.js';
@@ -274,6 +274,33 @@ describe('allocating', () => {
     const ours = new Set<number>();
     for (let i = 0; i < 30; i++) ours.add(under.map.newBlock());
     expect(ours.size).toBe(30);
+  });
+});
+
+describe('settling', () => {
+  it('allocates no more blocks than nrBlocksToSettle says, whichever bitmaps were touched', () => {
+    const random = seededRandom(5);
+    const seen = new Set<number>();
+    const device = new SparseMetadataDevice(80_000); // 5 bitmaps
+    const target = SmallTarget.format(device);
+    for (let round = 0; round < 120; round++) {
+      const { spaceMap } = target.tm;
+      for (let i = Math.floor(random() * 4); i > 0; i--) {
+        const nr = 30 + Math.floor(random() * 79_000);
+        if (spaceMap.count(nr) === 0) spaceMap.setCount(nr, 1 + Math.floor(random() * 4));
+        else spaceMap.inc(nr);
+      }
+      if (random() < 0.3) spaceMap.newBlock();
+      const most = spaceMap.nrBlocksToSettle;
+      const before = spaceMap.nrFree;
+      target.tm.preCommit();
+      const allocated = before - spaceMap.nrFree;
+      expect(allocated).toBeLessThanOrEqual(most);
+      seen.add(allocated);
+      target.tm.commit(superblockValidator, () => {});
+    }
+    expect(Math.max(...seen)).toBeGreaterThan(0);
+    expect(seen).toContain(0);
   });
 });
 
