@@ -98,6 +98,21 @@ describe('a tree built at once', () => {
 });
 
 describe('leaves that several trees use', () => {
+  it.each([
+    ['before a detached leaf', 83, 200],
+    ['behind one', 200, 83],
+  ])('leave no room for a small leaf %s: the tree would be none', (_, nrBefore, nrBehind) => {
+    const builder = new BTreeBuilder(emptyTarget().tm, numbers);
+    for (let key = 0; key < nrBefore; key++) builder.add(key, key);
+    builder.detachLeaves();
+    for (let key = 1000; key < 1000 + nrBehind; key++) builder.add(key, key);
+    expect(() => builder.finish()).toThrow('a leaf beside others has 84 entries or more, not 83');
+    const alone = new BTreeBuilder(emptyTarget().tm, numbers);
+    for (let key = 0; key < 5; key++) alone.add(key, key);
+    alone.detachLeaves();
+    expect([...alone.finish()].length).toBe(5);
+  });
+
   it('are built once, adopted by number, and counted by the caller', () => {
     const target = emptyTarget();
     const { tm } = target;

@@ -16,6 +16,7 @@ import {
   keyAt,
   LEAF_NODE,
   maxEntries,
+  maxEntriesFor,
   nodeValidator,
   nrEntries,
   setChildAt,
@@ -40,6 +41,8 @@ class LayerBuilder {
   #filling: Block;
   #before: Block;
   readonly done: BuiltNode[] = [];
+  /** Entries of the emptiest node written. */
+  fewest = Number.POSITIVE_INFINITY;
 
   constructor(tm: TransactionManager, flags: typeof INTERNAL_NODE | typeof LEAF_NODE, valueSize: number) {
     this.#tm = tm;
@@ -95,6 +98,7 @@ class LayerBuilder {
   #write(node: Block): void {
     const block = this.#tm.newBlock(nodeValidator);
     block.bytes.set(node.bytes);
+    this.fewest = Math.min(this.fewest, nrEntries(node));
     this.done.push({ firstKey: keyAt(node, 0), blockNr: block.nr });
   }
 }
@@ -106,6 +110,7 @@ export class BTreeBuilder<V> {
   /** Nodes finished, adopted ones among them, in key order. */
   #nodes: BuiltNode[] = [];
   #lastKey = -1;
+  #fewest = Number.POSITIVE_INFINITY;
 
   constructor(tm: TransactionManager, type: ValueType<V>) {
     refuseValueSize(type.size);
@@ -134,7 +139,8 @@ export class BTreeBuilder<V> {
   /** Ends the current leaf, so that what follows starts a new one; returns the leaves finished since the last call. */
   detachLeaves(): readonly BuiltNode[] {
     this.#leaves.finish();
-    const { done } = this.#leaves;
+    const { done, fewest } = this.#leaves;
+    this.#fewest = Math.min(this.#fewest, fewest);
     this.#leaves = new LayerBuilder(this.#tm, LEAF_NODE, this.#type.size);
     this.#nodes.push(...done);
     return done;
@@ -148,9 +154,16 @@ export class BTreeBuilder<V> {
     this.#lastKey = lastKey;
   }
 
-  /** Writes the layers above the leaves; the builder is spent. */
+  /**
+   * Writes the layers above the leaves; the builder is spent.
+   * @throws RangeError when a leaf beside others is under a third: around a detached or adopted one that is the caller's care
+   */
   finish(): BTree<V> {
     this.detachLeaves();
+    const least = Math.floor(maxEntriesFor(this.#type.size) / 3);
+    if (this.#nodes.length > 1 && this.#fewest < least) {
+      throw new RangeError(`a leaf beside others has ${least} entries or more, not ${this.#fewest}`);
+    }
     if (this.#nodes.length === 0) return BTree.create(this.#tm, this.#type);
     let nodes = this.#nodes;
     while (nodes.length > 1) {
