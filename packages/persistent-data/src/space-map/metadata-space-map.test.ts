@@ -184,7 +184,7 @@ describe('allocating', () => {
       while (under.map.nrFree > nrLeft + 6) ours.set(under.map.newBlock(), 1);
       under.commit();
       // Each transaction needs a bitmap of its own before its first block: from the same few blocks.
-      for (let round = 0; round < 30; round++) {
+      for (let round = 0; round < 12; round++) {
         const taken: number[] = [];
         try {
           for (let i = 0; i < 4; i++) {
