@@ -1,8 +1,18 @@
+import { CorruptBlockError } from '@pdata/device';
 import { CountRangeError } from '@pdata/persistent-data';
 import { describe, expect, it } from 'vitest';
-import { expectSound, mappingsOf, newPool, shownBy, thrownBy, write, writeRange } from '../../test/pool.js';
+import {
+  expectSound,
+  mappingsOf,
+  newPool,
+  patchSuperblock,
+  shownBy,
+  thrownBy,
+  write,
+  writeRange,
+} from '../../test/pool.js';
 import { NoSuchDeviceError } from './errors.js';
-import type { ThinMetadata } from './thin-metadata.js';
+import { ThinMetadata } from './thin-metadata.js';
 
 /** A volume with virtual blocks 0..9 on data blocks 0..9, snapshotted as device 1. */
 function originAndSnapshot(): ReturnType<typeof newPool> {
@@ -264,5 +274,32 @@ describe('data blocks', () => {
     metadata.decDataBlocks(1, 2);
     metadata.commit();
     expectSound(device);
+  });
+});
+
+describe('mappings behind the end of the pool, which only damage can make', () => {
+  /** Volume 0 maps 0..9 and is snapshotted; then the superblock comes to say that the pool has but 5 data blocks. */
+  function shortened(): ThinMetadata {
+    const { device, metadata } = originAndSnapshot();
+    metadata.commit();
+    metadata.close();
+    patchSuperblock(device.bytes, (view) => view.setBigUint64(64, 5n, true));
+    return ThinMetadata.open(device);
+  }
+
+  it.each<[string, (metadata: ThinMetadata) => unknown]>([
+    ['copying their leaf', (metadata) => metadata.insert(0, 20, 2)],
+    ['removing them', (metadata) => metadata.removeRange(0, 0, 10)],
+    ['giving up the last volume that has them', (metadata) => [0, 1].map((thinId) => metadata.deleteDevice(thinId))],
+  ])('are told as damage by %s, and leave an abort', (_, change) => {
+    const metadata = shortened();
+    metadata.removeRange(0, 30, 40); // finds nothing, changes nothing
+    const refusal = thrownBy(() => change(metadata));
+    expect(refusal).toBeInstanceOf(CorruptBlockError);
+    expect(refusal.message).toMatch(
+      /^mapping tree in block \d+: data block is \d+, expected below 5, the data blocks of the pool$/,
+    );
+    metadata.abort();
+    expect(metadata.details(0)?.mappedBlocks).toBe(10);
   });
 });
