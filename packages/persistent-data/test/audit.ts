@@ -95,7 +95,7 @@ export class Auditor {
 
   /** A reference to the tree at `root`. */
   tree(root: number, kind: TreeKind): void {
-    this.#node(root, kind, true, 0);
+    this.#node(root, kind, 0);
   }
 
   /** The block, copied: the cache may reuse its frame while what it points at is walked. */
@@ -153,7 +153,7 @@ export class Auditor {
           overflow.delete(nr);
         }
       }
-      expect({ bitmapNr, nrFree: figures.nrFree }).toEqual({ bitmapNr, nrFree });
+      same(figures.blockNr, `nrFree, of bitmap ${bitmapNr},`, figures.nrFree, nrFree);
       if (firstFree >= 0 && figures.noneFreeBefore > firstFree) {
         expect.fail(`bitmap ${bitmapNr}: entry ${firstFree} is free, below noneFreeBefore ${figures.noneFreeBefore}`);
       }
@@ -163,12 +163,11 @@ export class Auditor {
     return counts;
   }
 
-  #node(nr: number, kind: TreeKind, isRoot: boolean, level: number): Subtree {
+  #node(nr: number, kind: TreeKind, level: number): Subtree {
     if (level >= 20) expect.fail(`the tree at block ${nr} is too deep: a cycle?`);
     const known = this.#subtrees.get(nr);
     if (!this.block(nr) && known !== undefined) {
       same(nr, 'value size, as another tree has it', known.kind.valueSize, kind.valueSize);
-      if (!isRoot) requireFill(nr, known.subtree);
       return known.subtree;
     }
     const view = this.read(nr, nodeValidator);
@@ -192,9 +191,11 @@ export class Auditor {
         kind.value?.(this, view, at, key);
         return;
       }
-      const child = this.#node(u64At(view, at), kind, false, level + 1);
+      const childNr = u64At(view, at);
+      const child = this.#node(childNr, kind, level + 1);
       if (i === 0) depth = child.depth + 1;
       same(nr, `depth of child ${i}`, child.depth + 1, depth);
+      requireFill(childNr, child);
       if (key > child.firstKey) expect.fail(`block ${nr}: key ${i} is ${key}, above the lowest of its child`);
       if (i + 1 < nrEntries && child.lastKey >= (keys[i + 1] as number)) {
         expect.fail(
@@ -205,7 +206,6 @@ export class Auditor {
     });
     const firstKey = keys[0] ?? -1;
     const subtree = { depth, nrEntries, maxEntries, flags, firstKey, lastKey, valueSize };
-    if (!isRoot) requireFill(nr, subtree);
     this.#subtrees.set(nr, { kind, subtree });
     return subtree;
   }
@@ -259,10 +259,10 @@ export function audit(tm: TransactionManager, roots: readonly AuditRoot[], data?
     if (map.count(nr) !== (counts.get(nr) ?? 0))
       wrong.push(`block ${nr}: count() says ${map.count(nr)}, its bitmap not`);
   }
-  expect(wrong, 'metadata counts that differ from the references found').toEqual([]);
+  if (wrong.length > 0) expect.fail(`metadata counts that differ from the references found: ${wrong.join('; ')}`);
   if (dataCounts !== undefined) {
     const wrongData = differences(dataCounts, auditor.dataReferences);
-    expect(wrongData, 'data counts that differ from the references found').toEqual([]);
+    if (wrongData.length > 0) expect.fail(`data counts that differ from the references: ${wrongData.join('; ')}`);
   }
   return auditor;
 }
