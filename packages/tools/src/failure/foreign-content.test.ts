@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { runTool, scratchDirectory, writeImage } from '../../test/run-tool.js';
+import { kernelImage, runTool, scratchDirectory, writeImage } from '../../test/run-tool.js';
 
 const directory = scratchDirectory();
 
@@ -30,6 +30,22 @@ describe.each(['thin_dump', 'thin_ls'])('%s tells a wrong device from a damaged 
     expect({ exitCode, stdout }).toEqual({ exitCode: 64, stdout: '' });
     expect(stderr).toContain(`bad checksum in superblock: '${path}' is ${what}`);
     expect(stderr).toMatch(new RegExp(`\n {2}next step: .*${nextStep}`));
+  });
+
+  it('and a new device from a pool whose superblock has been wiped, which a kernel would format', async () => {
+    const image = kernelImage('thin-basic');
+    image.fill(0, 0, 4096);
+    const path = writeImage(directory, 'wiped.img', image);
+    for (const command of [name, 'thin_check', 'thin_dump --repair']) {
+      const { exitCode, stdout, stderr } = await runTool(`${command} ${path}`);
+      expect({ exitCode, stdout }).toEqual({ exitCode: 64, stdout: '' });
+      expect(stderr).toContain(`'${path}' is metadata without its superblock, which is all zeros`);
+      expect(stderr).toMatch(/\n {2}effect: .*do not activate it\n/);
+      expect(stderr).toMatch(/\n {2}next step: .*thin_dump --repair --data-block-size SECTORS\n/);
+    }
+    const repaired = await runTool(`thin_dump --repair --data-block-size 128 ${path}`);
+    expect(repaired.exitCode).toBe(0);
+    expect(repaired.stdout).toContain('<device dev_id=');
   });
 
   it('and XML from metadata', async () => {

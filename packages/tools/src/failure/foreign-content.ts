@@ -5,10 +5,19 @@
  * clone.md, mirror-log.md, section 1 of each, and tools.md, section 7) for device-mapper's, the formats' own documents for
  * the others.
  */
+import { BLOCK_SIZE, CorruptBlockError } from '@pdata/device';
+import {
+  Block,
+  type BlockValidator,
+  bitmapValidator,
+  indexBlockValidator,
+  nodeValidator,
+} from '@pdata/persistent-data';
 
 export interface ForeignContent {
   /** Continues "this is …". */
   readonly what: string;
+  readonly effect?: string;
   readonly nextStep: string;
 }
 
@@ -75,6 +84,22 @@ const SIGNATURES: readonly Signature[] = [
 /** The start of an unformatted device: LVM's own test looks at these bytes. */
 const NR_ZERO_BYTES = 64;
 
+const UNFORMATTED: ForeignContent = {
+  what: 'an unformatted device: its superblock is all zeros',
+  nextStep:
+    'there is nothing to check or dump: the kernel formats such a device when the pool is first activated; ' +
+    'thin_restore writes metadata to it',
+};
+
+/** To the kernel the same as {@link UNFORMATTED}. But here somebody has a pool to lose. */
+const SUPERBLOCK_WIPED: ForeignContent = {
+  what: 'metadata without its superblock, which is all zeros',
+  effect: 'the kernel takes it for a new device, and formats it when the pool is activated: do not activate it',
+  nextStep:
+    'if thin_restore was interrupted here, run it again; otherwise restore the metadata from a backup, or search for the ' +
+    'newest trees that are whole: thin_dump --repair --data-block-size SECTORS',
+};
+
 /**
  * @param start the first bytes of the device, up to {@link NR_BYTES_TO_LOOK_AT}
  * @returns undefined when nothing is recognized, which says nothing about thin metadata
@@ -84,15 +109,28 @@ export function foreignContent(start: Uint8Array): ForeignContent | undefined {
     const { at, bytes } = signature;
     if (start.length >= at + bytes.length && bytes.every((byte, i) => start[at + i] === byte)) return signature;
   }
-  if (start.subarray(0, NR_ZERO_BYTES).every((byte) => byte === 0)) {
-    return {
-      what: 'an unformatted device: its superblock is all zeros',
-      nextStep:
-        'there is nothing to check or dump: the kernel formats such a device when the pool is first activated; ' +
-        'thin_restore writes metadata to it',
-    };
+  if (start.subarray(0, NR_ZERO_BYTES).some((byte) => byte !== 0)) return undefined;
+  return holdsMetadata(start) ? SUPERBLOCK_WIPED : UNFORMATTED;
+}
+
+/** Formatting and restoring fill a device from its start, so whatever was metadata shows in its first blocks. */
+function holdsMetadata(start: Uint8Array): boolean {
+  for (let nr = 1; (nr + 1) * BLOCK_SIZE <= start.length; nr++) {
+    const block = new Block(start.subarray(nr * BLOCK_SIZE, (nr + 1) * BLOCK_SIZE), nr);
+    if ([nodeValidator, indexBlockValidator, bitmapValidator].some((validator) => isValid(block, validator)))
+      return true;
   }
-  return undefined;
+  return false;
+}
+
+function isValid(block: Block, validator: BlockValidator): boolean {
+  try {
+    validator.check(block);
+    return true;
+  } catch (error) {
+    if (error instanceof CorruptBlockError) return false;
+    throw error;
+  }
 }
 
 /** What thin_check 1.1.0 takes for XML: one of these at the very start. */
