@@ -128,6 +128,20 @@ describe('accepts', () => {
   });
 });
 
+describe('refuses UTF-16 by its name', () => {
+  const littleEndian = Buffer.from(`\ufeff${SUPERBLOCK}</superblock>`, 'utf16le');
+  it.each([
+    ['little-endian', littleEndian],
+    ['big-endian', Buffer.from(littleEndian).swap16()],
+  ])('%s', (_, bytes) => {
+    for (const pieces of [[1], [1 << 20]]) {
+      expect(read(bytes, { pieces }).error).toBe(
+        "line 1, column 1 (byte 0): the text begins as UTF-16 (PowerShell's > writes that), expected UTF-8",
+      );
+    }
+  });
+});
+
 describe('refuses, and says where', () => {
   const inDevice = (inner: string): string => `${SUPERBLOCK}\n  ${DEVICE}\n    ${inner}\n  </device>\n</superblock>`;
   it.each([

@@ -67,6 +67,9 @@ const PARENTS: Record<ElementName, readonly string[]> = {
 /** Longest XML declaration. */
 const MAX_DECLARATION = 256;
 
+/** Bytes 0xfe and 0xff are no part of UTF-8, and begin UTF-16: what older PowerShells make of `thin_dump … > FILE`. */
+const UTF_16 = "the text begins as UTF-16 (PowerShell's > writes that), expected UTF-8";
+
 export class ThinXmlReader {
   readonly #window = new XmlWindow();
   readonly #handler: ThinXmlHandler;
@@ -131,7 +134,10 @@ export class ThinXmlReader {
     this.#skipWhiteSpace();
     const { at, end, bytes } = window;
     if (at === end) return false;
-    if (window.isAtBeginning && bytes[at] === 0xef) return this.#skipByteOrderMark();
+    if (window.isAtBeginning) {
+      if (bytes[at] === 0xef) return this.#skipByteOrderMark();
+      if (bytes[at] === 0xff || bytes[at] === 0xfe) window.fail(at, UTF_16);
+    }
     if (bytes[at] !== 0x3c) window.fail(at, `${inWords(bytes[at] as number)} where only tags are expected`);
     if (at + 1 === end) return false;
     if (bytes[at + 1] === 0x21) return this.#beginComment();
