@@ -191,7 +191,7 @@ describe('taking a snapshot', () => {
     expect(late.time).toBe(2 ** 24 - 1);
     const refusal = thrownBy(() => late.createSnapshot(2, 0));
     expect(refusal).toBeInstanceOf(PoolTimeError);
-    expect(refusal.message).toContain('dump and restore it');
+    expect(refusal.message).toContain('copy its volumes to a new pool');
     const dataBlock = write(late, 1, 7);
     late.createThin(2);
     late.commit();

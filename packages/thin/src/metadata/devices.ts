@@ -80,7 +80,7 @@ export function refuseLateMapping({ superblock: { time } }: PoolState): void {
   if (time < MAX_TIME) return;
   throw new PoolTimeError(
     `this pool's time is ${time}, and mappings have no room for it (2^24 - 1 at most): ` +
-      'check what is mapped, then dump and restore it to start again from 0',
+      'do not write to it, copy its volumes to a new pool',
   );
 }
 
@@ -89,7 +89,7 @@ export function refuseLateSnapshot(state: PoolState): void {
   if (state.superblock.time + 1 < MAX_TIME) return;
   throw new PoolTimeError(
     `this pool has taken ${state.superblock.time} snapshots, and its mappings have no room for a later time (2^24 - 1 at most): ` +
-      'dump and restore it to start again from 0',
+      'copy its volumes to a new pool, for a dump keeps the time',
   );
 }
 
