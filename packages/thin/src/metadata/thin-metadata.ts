@@ -29,7 +29,7 @@ import {
 } from '@pdata/persistent-data';
 import type { DeviceDetails } from '../format/device-details.js';
 import { checkDataBlockSize, metadataReserve } from '../format/limits.js';
-import { NEEDS_CHECK, type ThinSuperblock } from '../format/superblock.js';
+import { NEEDS_CHECK } from '../format/superblock.js';
 import * as devices from './devices.js';
 import { CommitError, MetadataSnapshotError, NotFormattedError, ResizeError, TransactionIdError } from './errors.js';
 import { LowWaterMark } from './low-water-mark.js';
@@ -37,6 +37,7 @@ import type { MappedRange, Mapping } from './mappings.js';
 import * as mappings from './mappings.js';
 import * as metadataSnapshot from './metadata-snapshot.js';
 import { PoolState } from './pool-state.js';
+import { PoolTransaction } from './pool-transaction.js';
 import { refuseBlock, refuseNrDataBlocks, refuseRange, refuseTooSmall, refuseUnsupported } from './refusals.js';
 
 export interface ThinMetadataOptions extends BlockManagerOptions {
@@ -59,12 +60,6 @@ export interface FormatThinMetadataOptions extends ThinMetadataOptions {
   readonly nrDataBlocks?: number;
 }
 
-/** The index block, 255 bitmaps, and what a split may take: with more than that there is no need to count. */
-const ENOUGH_FOR_ANY_COMMIT = 300;
-
-/** What a change wants of the free metadata blocks: what gives blocks back may use half of the reserve meanwhile. */
-type Appetite = 'grows' | 'frees' | 'none';
-
 /**
  * The metadata of one pool. Begin with {@link ThinMetadata.open} or {@link ThinMetadata.format}.
  *
@@ -75,26 +70,10 @@ type Appetite = 'grows' | 'frees' | 'none';
  * free metadata blocks: refused before it began, or, if it turned out larger than expected, with only an abort left.
  */
 export class ThinMetadata {
-  readonly #blocks: BlockManager;
-  readonly #preCommit: (() => void) | undefined;
-  readonly #unclaim: () => void;
-  #state: PoolState;
-  #closed = false;
-  /** Whether this transaction has changed anything. */
-  #changed = false;
-  /** Why only an abort is possible. */
-  #halfDone: unknown;
-  /** The superblock of the last commit: what an abort goes back to. */
-  #committed: ThinSuperblock;
-  #metadataLow: LowWaterMark | undefined;
-  #dataLow: LowWaterMark | undefined;
+  readonly #transaction: PoolTransaction;
 
-  private constructor(blocks: BlockManager, state: PoolState, unclaim: () => void, options: ThinMetadataOptions) {
-    this.#blocks = blocks;
-    this.#state = state;
-    this.#committed = { ...state.superblock };
-    this.#unclaim = unclaim;
-    this.#preCommit = options.preCommit;
+  private constructor(transaction: PoolTransaction) {
+    this.#transaction = transaction;
   }
 
   /**
@@ -115,7 +94,7 @@ export class ThinMetadata {
       }
       const state = PoolState.open(blocks);
       refuseUnsupported(device, state, options.dataBlockSize);
-      return new ThinMetadata(blocks, state, unclaim, options);
+      return new ThinMetadata(new PoolTransaction(blocks, state, unclaim, options.preCommit));
     });
   }
 
@@ -138,7 +117,7 @@ export class ThinMetadata {
       wipeSuperblock(device, blocks);
       const state = PoolState.format(blocks, dataBlockSize);
       state.commit({ formatting: true });
-      const metadata = new ThinMetadata(blocks, state, unclaim, options);
+      const metadata = new ThinMetadata(new PoolTransaction(blocks, state, unclaim, options.preCommit));
       if (nrDataBlocks > 0) {
         metadata.resizeData(nrDataBlocks);
         metadata.commit();
@@ -149,7 +128,12 @@ export class ThinMetadata {
 
   /** Whether changes are refused: the device is open for reading, or a commit has failed. */
   get readOnly(): boolean {
-    return this.#blocks.readOnly;
+    return this.#transaction.readOnly;
+  }
+
+  /** Whether a change has failed half-way, so that only {@link ThinMetadata.abort} and `close` are possible. */
+  get abortRequired(): boolean {
+    return this.#transaction.abortRequired;
   }
 
   /** Sectors per data block. */
@@ -231,7 +215,7 @@ export class ThinMetadata {
    */
   createThin(thinId: number): void {
     devices.refuseExisting(this.#open, thinId);
-    this.#change('grows', (state) => devices.createThin(state, thinId));
+    this.#transaction.change('grows', (state) => devices.createThin(state, thinId));
   }
 
   /**
@@ -245,7 +229,7 @@ export class ThinMetadata {
     devices.refuseExisting(this.#open, thinId);
     devices.openDetails(this.#open, originId);
     devices.refuseLateSnapshot(this.#open);
-    this.#change('grows', (state) => devices.createSnapshot(state, thinId, originId));
+    this.#transaction.change('grows', (state) => devices.createSnapshot(state, thinId, originId));
   }
 
   /**
@@ -254,7 +238,7 @@ export class ThinMetadata {
    */
   deleteDevice(thinId: number): void {
     devices.openDetails(this.#open, thinId);
-    this.#change('frees', (state) => devices.deleteDevice(state, thinId));
+    this.#transaction.change('frees', (state) => devices.deleteDevice(state, thinId));
   }
 
   /** The mapping of a virtual block; undefined when it has none. @throws {@link NoSuchDeviceError} */
@@ -304,7 +288,7 @@ export class ThinMetadata {
       );
     }
     let block = -1;
-    this.#change('grows', () => {
+    this.#transaction.change('grows', () => {
       block = dataSpaceMap.newBlock();
     });
     return block;
@@ -326,7 +310,7 @@ export class ThinMetadata {
       throw new CountRangeError(`data block ${dataBlock} is free: allocate it, then map it`);
     }
     let isNew = false;
-    this.#change('grows', (state) => {
+    this.#transaction.change('grows', (state) => {
       isNew = mappings.insert(state, thinId, virtualBlock, dataBlock);
     });
     return isNew;
@@ -347,7 +331,7 @@ export class ThinMetadata {
     refuseRange('virtual blocks', begin, end, Number.MAX_SAFE_INTEGER);
     if (this.findRange(thinId, begin, end) === undefined) return 0;
     let nr = 0;
-    this.#change('frees', (state) => {
+    this.#transaction.change('frees', (state) => {
       nr = mappings.removeRange(state, thinId, begin, end);
     });
     return nr;
@@ -372,7 +356,7 @@ export class ThinMetadata {
    */
   incDataBlocks(begin: number, end: number): void {
     this.#refuseCounts(begin, end, (count) => count < MAX_COUNT, `has ${MAX_COUNT} references, the most there can be`);
-    this.#change('grows', ({ dataSpaceMap }) => dataSpaceMap.inc(begin, end));
+    this.#transaction.change('grows', ({ dataSpaceMap }) => dataSpaceMap.inc(begin, end));
   }
 
   /**
@@ -383,7 +367,7 @@ export class ThinMetadata {
   decDataBlocks(begin: number, end: number): void {
     this.#refuseCounts(begin, end, (count) => count > 0, 'has no reference to give up');
     // Not held up by the reserve: whoever was refused a mapping must be able to give back the block it was for.
-    this.#change('none', ({ dataSpaceMap }) => dataSpaceMap.dec(begin, end));
+    this.#transaction.change('none', ({ dataSpaceMap }) => dataSpaceMap.dec(begin, end));
   }
 
   /**
@@ -397,7 +381,7 @@ export class ThinMetadata {
         `the transaction id is ${this.transactionId}, not ${current}: somebody else has changed the pool; see what it holds now`,
       );
     }
-    this.#change('none', ({ superblock }) => {
+    this.#transaction.change('none', ({ superblock }) => {
       superblock.transactionId = next;
     });
   }
@@ -415,7 +399,7 @@ export class ThinMetadata {
       );
     }
     this.commit();
-    this.#change('grows', (state) => metadataSnapshot.reserve(state));
+    this.#transaction.change('grows', (state) => metadataSnapshot.reserve(state));
     return this.#open.superblock.heldRoot;
   }
 
@@ -423,7 +407,7 @@ export class ThinMetadata {
   releaseMetadataSnapshot(): void {
     if (this.heldRoot === undefined)
       throw new MetadataSnapshotError('no metadata snapshot is held: there is nothing to release');
-    this.#change('frees', (state) => metadataSnapshot.release(state));
+    this.#transaction.change('frees', (state) => metadataSnapshot.release(state));
   }
 
   /**
@@ -441,7 +425,7 @@ export class ThinMetadata {
         `${nrDataBlocks} data blocks take ${nrBitmaps} more metadata blocks and some for the commit: of ${this.nrMetadataBlocks}, ${this.nrFreeMetadataBlocks} are free and ${this.metadataReserve} of those kept for commits; grow the metadata first`,
       );
     }
-    this.#change('grows', ({ dataSpaceMap }) => dataSpaceMap.extend(nrDataBlocks - dataSpaceMap.nrBlocks));
+    this.#transaction.change('grows', ({ dataSpaceMap }) => dataSpaceMap.extend(nrDataBlocks - dataSpaceMap.nrBlocks));
   }
 
   /**
@@ -456,10 +440,11 @@ export class ThinMetadata {
     const usable = Math.min(nrBlocks, MAX_METADATA_BLOCKS);
     this.#refuseResize('metadata', usable, this.nrMetadataBlocks);
     if (usable === this.nrMetadataBlocks) return;
-    this.#refuseReadOnly();
-    if (this.#blocks.device.nrBlocks < nrBlocks) this.#blocks.device.grow(nrBlocks);
+    this.#transaction.refuseReadOnly();
+    const { device } = this.#transaction;
+    if (device.nrBlocks < nrBlocks) device.grow(nrBlocks);
     // It brings the room it needs.
-    this.#change('none', ({ tm }) => {
+    this.#transaction.change('none', ({ tm }) => {
       tm.deviceGrew();
       tm.spaceMap.extend(usable - tm.spaceMap.nrBlocks);
     });
@@ -467,7 +452,7 @@ export class ThinMetadata {
 
   /** Says on the device that it has to be checked; with the next commit, as all changes. Only tools take it back. */
   setNeedsCheck(): void {
-    this.#change('none', ({ superblock }) => {
+    this.#transaction.change('none', ({ superblock }) => {
       superblock.flags |= NEEDS_CHECK;
     });
   }
@@ -478,12 +463,12 @@ export class ThinMetadata {
    * a second call replaces the first. It outlasts commits and aborts.
    */
   onMetadataLow(nrFree: number, reached: () => void): void {
-    this.#metadataLow = new LowWaterMark(nrFree, reached);
+    this.#transaction.metadataLow = new LowWaterMark(nrFree, reached);
   }
 
   /** As {@link onMetadataLow}, for free data blocks. */
   onDataLow(nrFree: number, reached: () => void): void {
-    this.#dataLow = new LowWaterMark(nrFree, reached);
+    this.#transaction.dataLow = new LowWaterMark(nrFree, reached);
   }
 
   /**
@@ -493,19 +478,7 @@ export class ThinMetadata {
    * device is known when it is opened again: whole in either case
    */
   commit(): boolean {
-    const state = this.#open;
-    if (!this.#changed) return false;
-    this.#refuseReadOnly();
-    try {
-      this.#preCommit?.();
-      state.commit();
-    } catch (error) {
-      this.#commitFailed(error);
-    }
-    this.#changed = false;
-    this.#committed = { ...state.superblock };
-    this.#lookAtMarks();
-    return true;
+    return this.#transaction.commit();
   }
 
   /**
@@ -513,52 +486,16 @@ export class ThinMetadata {
    * @throws {@link DeviceError}, {@link CorruptBlockError} when that cannot be read; another attempt may succeed
    */
   abort(): void {
-    if (this.#closed) this.#refuseClosed();
-    this.#blocks.drop();
-    try {
-      this.#state = PoolState.openAt(this.#blocks, this.#committed);
-    } catch (error) {
-      // The old state has lost its changed blocks: what it would show from here on is neither the one nor the other.
-      this.#halfDone = error;
-      throw error;
-    }
-    this.#halfDone = undefined;
-    this.#changed = false;
-    this.#metadataLow?.rearm(this.nrFreeMetadataBlocks);
-    this.#dataLow?.rearm(this.nrFreeDataBlocks);
+    this.#transaction.abort();
   }
 
   /** Lets go of the device, which stays open: it is the caller's. What is not committed is lost. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#unclaim();
+    this.#transaction.close();
   }
 
   get #open(): PoolState {
-    if (this.#closed) this.#refuseClosed();
-    this.#refuseHalfDone();
-    return this.#state;
-  }
-
-  #refuseClosed(): never {
-    throw new ClosedError(`the metadata on ${this.#blocks.device.name} has been closed`);
-  }
-
-  #refuseReadOnly(): void {
-    if (this.#blocks.readOnly) {
-      throw new ReadOnlyError(
-        `the metadata on ${this.#blocks.device.name} is read-only: it was opened so, or a commit failed and it has to be opened again`,
-      );
-    }
-  }
-
-  #refuseHalfDone(): void {
-    if (this.#halfDone !== undefined) {
-      throw new AbortRequiredError('an earlier change of this transaction failed half-way: only abort() is possible', {
-        cause: this.#halfDone,
-      });
-    }
+    return this.#transaction.state;
   }
 
   #refuseResize(what: string, wanted: number, present: number): void {
@@ -570,69 +507,11 @@ export class ThinMetadata {
       );
   }
 
-  #change(appetite: Appetite, work: (state: PoolState) => void): void {
-    const state = this.#open;
-    this.#refuseReadOnly();
-    const { nrFree, nrBlocks } = state.tm.spaceMap;
-    const kept = { grows: 1, frees: 0.5, none: Number.NaN }[appetite] * metadataReserve(nrBlocks);
-    if (nrFree <= kept) {
-      throw new NoSpaceError(
-        'metadata',
-        `the metadata device ${this.#blocks.device.name} has ${nrFree} of ${nrBlocks} blocks free, and those are kept for commits: grow it`,
-      );
-    }
-    this.#changed = true;
-    try {
-      work(state);
-      this.#refuseUncommittable(state);
-    } catch (error) {
-      // A data block that could not be had leaves everything as it was.
-      if (!(error instanceof NoSpaceError && error.of === 'data')) this.#halfDone = error;
-      throw error;
-    }
-    this.#lookAtMarks();
-  }
-
-  #lookAtMarks(): void {
-    const { nrFreeMetadataBlocks, nrFreeDataBlocks } = this;
-    this.#metadataLow?.look(nrFreeMetadataBlocks);
-    this.#dataLow?.look(nrFreeDataBlocks);
-  }
-
   #refuseCounts(begin: number, end: number, fine: (count: number) => boolean, problem: string): void {
     refuseRange('data blocks', begin, end, this.nrDataBlocks);
     for (let block = begin; block < end; block++) {
       if (!fine(this.dataBlockCount(block))) throw new CountRangeError(`data block ${block} ${problem}`);
     }
-  }
-
-  /** A change that leaves too little to be committed with is a change that did not fit. */
-  #refuseUncommittable(state: PoolState): void {
-    const { nrFree } = state.tm.spaceMap;
-    if (nrFree >= ENOUGH_FOR_ANY_COMMIT || nrFree >= state.nrBlocksToCommit) return;
-    throw new NoSpaceError(
-      'metadata',
-      `the metadata device ${this.#blocks.device.name} has too few free blocks for this change and a commit: abort, then grow it`,
-    );
-  }
-
-  #commitFailed(cause: unknown): never {
-    const { name } = this.#blocks.device;
-    this.#blocks.setReadOnly();
-    let shown = 'what is shown now is the last commit, read-only';
-    try {
-      this.abort();
-    } catch {
-      this.close();
-      shown = 'and the last commit cannot be read either';
-    }
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new CommitError(
-      `the transaction could not be committed to ${name} (${why}); ${shown}: see to the device, then open it again`,
-      {
-        cause,
-      },
-    );
   }
 }
 

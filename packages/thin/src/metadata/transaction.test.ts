@@ -240,7 +240,8 @@ describe('a change that fails half-way', () => {
         nrFailed++;
         expect(failure).toMatchObject({ code: 'ERR_DEVICE' });
         // A read may fail before anything has changed: then nothing is in the way.
-        if (outcomeOf(() => metadata.transactionId) !== undefined) {
+        expect(metadata.abortRequired).toBe(outcomeOf(() => metadata.transactionId) !== undefined);
+        if (metadata.abortRequired) {
           nrHalfDone++;
           for (const request of [
             () => metadata.find(1, 0),
@@ -254,6 +255,7 @@ describe('a change that fails half-way', () => {
             expect((refusal as AbortRequiredError).cause).toBe(failure);
           }
           metadata.abort();
+          expect(metadata.abortRequired).toBe(false);
         }
         expect(metadata.details(1)?.mappedBlocks).toBe(6000);
       }
