@@ -50,6 +50,8 @@ it('stays at its end', () => {
   for (let i = 0; i < 3; i++) {
     cursor.next();
     expect(cursor.done).toBe(true);
+    expect(() => cursor.key).toThrow(new RangeError('the cursor stands behind the last entry'));
+    expect(() => cursor.value).toThrow(RangeError);
   }
 });
 

@@ -3,7 +3,7 @@
  * cache and come back. Valid until the tree changes.
  *
  * Each leaf has to go on behind the last key of the one before. So a damaged tree in which nodes are reached more than once,
- * which could be as large as it likes, ends at the second visit.
+ * which could be as large as it likes, ends at the second visit; and what a cursor finds is never before where it was to begin.
  *
  * Format: docs/format/btree.md, section 3.
  */
@@ -36,11 +36,18 @@ export class BTreeCursor<V> {
   constructor(tree: TreeHandle<V>, from: number) {
     this.#tree = tree;
     this.#descend(tree.root, from);
-    if (this.index >= this.#nrEntries) this.nextLeaf();
+    if (this.index < this.#nrEntries) return;
+    // Whatever comes next has to lie behind `from`: a caller who goes on behind what he is given would go round for ever.
+    this.#lastKey = Math.max(this.#lastKey, from);
+    this.nextLeaf();
   }
 
-  /** The leaf the cursor stands in; valid until the next call to anything that reads. */
+  /**
+   * The leaf the cursor stands in; valid until the next call to anything that reads.
+   * @throws RangeError when `done`, as `key` and `value` do
+   */
   get leaf(): Block {
+    if (this.done) throw new RangeError('the cursor stands behind the last entry');
     return this.#tree.tm.blocks.read(this.#leafNr, nodeValidator);
   }
 
@@ -78,7 +85,7 @@ export class BTreeCursor<V> {
     // Only a root may be empty.
     const found = this.#nrEntries === 0 ? 'missing' : keyAt(leaf, 0);
     if (typeof found === 'number' && found > lastKey) return;
-    corrupt(leaf, 'btree node', 'key 0', found, `above ${lastKey}, the last key of the leaf before`);
+    corrupt(leaf, 'btree node', 'key 0', found, `above ${lastKey}, for its parents place it there`);
   }
 
   #descend(nr: number, from: number): void {

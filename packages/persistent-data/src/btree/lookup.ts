@@ -5,7 +5,7 @@
  *
  * Format: docs/format/btree.md, section 3.
  */
-import type { Block } from '../block/block.js';
+import { type Block, corrupt } from '../block/block.js';
 import { childAt, floorIndex, isLeaf, keyAt, MAX_DEPTH, nodeValidator, nrEntries, valueSize } from './node.js';
 import type { TreeHandle } from './tree-handle.js';
 
@@ -44,13 +44,24 @@ export function ceilingLeaf<V>(tree: TreeHandle<V>, key: number): Block | undefi
       if (valueSize(node) !== tree.type.size) tree.refuseLeaf(node);
       tree.index = index >= 0 && keyAt(node, index) === key ? index : index + 1;
       if (tree.index < nrEntries(node)) return node;
-      return right < 0 ? undefined : edgeLeaf(tree, right, false);
+      return right < 0 ? undefined : leafAbove(tree, right, key);
     }
     const at = index < 0 ? 0 : index;
     if (at + 1 < nrEntries(node)) right = childAt(node, at + 1);
     nr = childAt(node, at);
   }
   return tree.refuseDepth();
+}
+
+/**
+ * The first leaf below `nr`, which a parent puts to the right of `key`. In a damaged tree it may begin before: whoever asks
+ * for what comes next would be led back, and go round for ever.
+ */
+function leafAbove<V>(tree: TreeHandle<V>, nr: number, key: number): Block | undefined {
+  const leaf = edgeLeaf(tree, nr, false);
+  if (leaf !== undefined && keyAt(leaf, 0) <= key)
+    corrupt(leaf, 'btree node', 'key 0', keyAt(leaf, 0), `above ${key}, for its parents place it there`);
+  return leaf;
 }
 
 export function firstLeaf<V>(tree: TreeHandle<V>): Block {
