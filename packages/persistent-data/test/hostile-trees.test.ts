@@ -97,6 +97,21 @@ describe('a child that points at the root: a cycle', () => {
   });
 });
 
+describe('a separator above the first key of its leaf', () => {
+  it('ends a search for what comes next: it would lead back, again and again', () => {
+    const { device, root } = committed(900);
+    const second = layersOf(open(device).tm, root)[1]?.[1];
+    const first = second?.keys[0] as number;
+    rewrite(device, root, (view) => setU64At(view, 40, first + 2));
+    const expected = `btree node in block ${second?.nr}: key 0 is ${first}, expected above ${first + 1}, for its parents place it there`;
+    expect(() => open(device).ceiling(first + 1)).toThrow(expected);
+    expect(() => open(device).cursor(first + 1)).toThrow(expected);
+    expect(open(device).ceiling(first - 5)?.key).toBe(first);
+    expect(open(device).cursor(first - 5).key).toBe(first);
+    expect(outcomes(device)).toMatchObject({ walk: 900, iterate: 900 });
+  });
+});
+
 describe('nodes that are reached twice', () => {
   it('do not multiply: a lattice of 20 layers, each pointing twice at the next', () => {
     const { device, root } = committed(10);
