@@ -230,6 +230,8 @@ describe('thin_dump refuses', () => {
     [['--io-engine', 'foo', basic], 64, "unknown io engine type 'foo'"],
     [['nothing'], 64, "Couldn't find input file 'nothing'"],
     [[''], 64, "Couldn't find input file ''"],
+    [[join(directory, 'a'.repeat(300))], 64, `cannot read '${directory}/${'a'.repeat(300)}': name too long`],
+    [[join(basic, 'x')], 64, `cannot read '${basic}/x': not a directory`],
     [[directory], 64, `Not a block device or regular file '${directory}'.`],
     [['/dev/null'], 64, "Not a block device or regular file '/dev/null'."],
     [['-m', basic], 64, 'no current metadata snap'],

@@ -8,6 +8,8 @@ import { InterruptedError } from '../io/io.js';
 const directory = scratchDirectory();
 const basic = writeImage(directory, 'basic.img', kernelImage('thin-basic'));
 const xml = join(directory, 'basic.xml');
+const linkToItself = join(directory, 'loop');
+symlinkSync(linkToItself, linkToItself);
 const METADATA_SIZE = 1024 * 4096;
 
 let nrTargets = 0;
@@ -66,6 +68,7 @@ describe('thin_restore', async () => {
   it.each([
     [['-i', 'nothing', '-o', 'OUT'], "Couldn't find input file 'nothing'"],
     [['-i', '', '-o', 'OUT'], "Couldn't find input file ''"],
+    [['-i', linkToItself, '-o', 'OUT'], `cannot read '${linkToItself}': too many symbolic links encountered`],
     [['-i', directory, '-o', 'OUT'], `Not a block device or regular file '${directory}'.`],
     [['-i', '/dev/null', '-o', 'OUT'], "Not a block device or regular file '/dev/null'."],
     [['-i', textFile('empty', ''), '-o', 'OUT'], `incomplete source metadata: '${directory}/empty' is empty`],

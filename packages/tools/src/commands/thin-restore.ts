@@ -19,7 +19,7 @@ import { ToolError } from '../failure/tool-error.js';
 import { drive } from '../io/drive.js';
 import { isSameFile } from '../io/dump-output.js';
 import { InterruptedError } from '../io/io.js';
-import { fileContent, inputStats } from '../io/metadata-input.js';
+import { fileContent, inputStats, reading } from '../io/metadata-input.js';
 import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
 import { given } from './given.js';
 
@@ -123,10 +123,13 @@ function checkInput(path: string): number {
 }
 
 function startOf(path: string): Uint8Array {
-  const fd = openSync(path, 'r');
+  const fd = reading(path, () => openSync(path, 'r'));
   try {
     const start = new Uint8Array(NR_BYTES_TO_LOOK_AT);
-    return start.subarray(0, readSync(fd, start));
+    return start.subarray(
+      0,
+      reading(path, () => readSync(fd, start)),
+    );
   } finally {
     closeSync(fd);
   }

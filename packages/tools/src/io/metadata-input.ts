@@ -60,7 +60,7 @@ function openInput(path: string, { mode, ofMetadataSnapshot }: OpenInputOptions)
 
 /** @throws {@link ToolError} when nothing is there, or nothing that can be read from */
 export function inputStats(path: string): Stats {
-  const stats = statSync(path, { throwIfNoEntry: false });
+  const stats = reading(path, () => statSync(path, { throwIfNoEntry: false }));
   if (stats === undefined) {
     throw new ToolError('ERR_NO_INPUT', `Couldn't find input file '${path}'`, { nextStep: 'check the path' });
   }
@@ -70,6 +70,18 @@ export function inputStats(path: string): Stats {
     });
   }
   return stats;
+}
+
+/** Does `work`, which reads `path`; what the system refuses is told without its codes and calls. */
+export function reading<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    const [, problem] = /^E[A-Z]+: (.+?), \w+/.exec((cause as Error).message) ?? [];
+    if (problem === undefined) throw cause;
+    const nextStep = 'check the path, and that you have the permission to read it';
+    throw new ToolError('ERR_NO_INPUT', `cannot read '${path}': ${problem}`, { nextStep }, { cause });
+  }
 }
 
 function explained(error: unknown, device: MetadataDevice): unknown {
@@ -137,11 +149,11 @@ function wrongDevice(device: MetadataDevice, cause: unknown): ToolError | undefi
 
 /** The content of a file in pieces, for reading from the front to the end once. A piece is valid until the next. */
 export function* fileContent(path: string): Generator<Uint8Array, void> {
-  const fd = openSync(path, 'r');
+  const fd = reading(path, () => openSync(path, 'r'));
   try {
     const buffer = new Uint8Array(256 * 1024);
     for (;;) {
-      const nr = readSync(fd, buffer);
+      const nr = reading(path, () => readSync(fd, buffer));
       if (nr === 0) return;
       yield buffer.subarray(0, nr);
     }
