@@ -3,6 +3,7 @@ import { openFileMetadataDevice } from '@pdata/device/node';
 import { describe, expect, it } from 'vitest';
 import { editSuperblock, flipBit, forgetDataBlock, leak, setNeedsCheck } from '../../test/damage.js';
 import { kernelImage, runTool, scratchDirectory, writeImage } from '../../test/run-tool.js';
+import { COMMANDS } from './registry.js';
 
 const directory = scratchDirectory();
 let nrImages = 0;
@@ -181,6 +182,8 @@ describe.each(Object.entries(DAMAGES))('%s', (_, { class: severity, change }) =>
     expect(exitCode).toBe(64);
     expect(stdout).toMatch(/^TRANSACTION_ID=5\nMETADATA_FREE_BLOCKS=10(10|09)\n$/);
     expect(stderr).toMatch(new RegExp(`^${severity}: .+\n {2}effect: .+\n {2}next step: .+$`, 'm'));
+    // Advice that anybody can follow: no program that is not here.
+    for (const [program] of stderr.matchAll(/\bthin_\w+/g)) expect(COMMANDS.map(({ name }) => name)).toContain(program);
     expect(await runTool(`thin_check -q ${path}`)).toEqual({ exitCode: 64, stdout: '', stderr: '' });
     expect(sameBytes(path, before)).toBe(true);
   });

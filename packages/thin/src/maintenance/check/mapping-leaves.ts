@@ -60,7 +60,8 @@ export class MappingLeaves {
         `virtual block ${keyAt(leaf, index)} is mapped to data block ${dataBlock} (at time ${timeAt(leaf.view, at)}), ` +
         `but the pool has only ${this.#nrDataBlocks} data blocks`,
       effect: 'Reading or writing that virtual block would reach behind the end of the data device.',
-      nextStep: 'Restore a backup of the metadata, or rebuild it with thin_repair into another device.',
+      nextStep:
+        'Restore a backup of the metadata, or save what can be read: thin_dump --repair, then thin_restore to another device.',
     }));
   }
 }

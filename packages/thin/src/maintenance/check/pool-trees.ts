@@ -18,7 +18,8 @@ import { NumberList } from './number-list.js';
 import type { ReferenceCounts } from './reference-counts.js';
 import { type TreeKind, TreeWalker } from './tree-walker.js';
 
-const RESTORE = 'Restore a backup of the metadata, or rebuild it with thin_repair into another device.';
+const RESTORE =
+  'Restore a backup of the metadata, or save what can be read: thin_dump --repair, then thin_restore to another device.';
 
 const DETAILS: TreeKind = {
   structure: 'device details tree',

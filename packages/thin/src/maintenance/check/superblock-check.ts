@@ -15,7 +15,8 @@ import type { BlockReader } from './block-reader.js';
 import type { Findings } from './findings.js';
 
 const STRUCTURE = 'thin superblock';
-const RESTORE = 'Restore a backup of the metadata, or rebuild it with thin_repair into another device.';
+const RESTORE =
+  'Restore a backup of the metadata, or save what can be read: thin_dump --repair, then thin_restore to another device.';
 
 /** The superblock in block 0, or undefined when it cannot be believed (told as a finding). */
 export function checkSuperblock(reader: BlockReader, findings: Findings): ThinSuperblock | undefined {
@@ -103,7 +104,7 @@ function readSuperblock(
     return refuse(
       error.message,
       blockNr === 0
-        ? 'Make sure that this is the metadata device of a thin pool. If it is, rebuild it with thin_repair into another device.'
+        ? 'Make sure that this is the metadata device of a thin pool. If it is, restore a backup, or save what can be read: thin_dump --repair, then thin_restore to another device.'
         : RESTORE,
     );
   }

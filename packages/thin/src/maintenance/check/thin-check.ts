@@ -195,7 +195,8 @@ export class ThinCheck {
       structure: 'metadata snapshot',
       blockNr: 0,
       effect: 'What the metadata snapshot holds cannot be read, nor released.',
-      nextStep: 'Restore a backup of the metadata, or rebuild it with thin_repair into another device.',
+      nextStep:
+        'Restore a backup of the metadata, or save what can be read: thin_dump --repair, then thin_restore to another device.',
     });
     const held = reached === 'first' ? checkHeldSuperblock(this.reader, heldRoot, this.findings) : undefined;
     if (held === undefined) this.#isSnapshotLost = true;
