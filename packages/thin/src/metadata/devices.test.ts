@@ -1,3 +1,5 @@
+import { BLOCK_SIZE } from '@pdata/device';
+import { Block, nodeValidator, setU64At } from '@pdata/persistent-data';
 import { describe, expect, it } from 'vitest';
 import {
   expectSound,
@@ -9,6 +11,7 @@ import {
   write,
   writeRange,
 } from '../../test/pool.js';
+import { readThinSuperblock } from '../format/superblock.js';
 import { DeviceExistsError, NoSuchDeviceError, PoolTimeError, TransactionIdError } from './errors.js';
 import { ThinMetadata } from './thin-metadata.js';
 
@@ -333,4 +336,19 @@ describe('the transaction id', () => {
     }
     expect(shownBy(metadata)).toEqual(shown);
   });
+});
+
+it('a thin id that no device can have is told as damage, not handed out to be refused', () => {
+  const { device, metadata } = newPool();
+  metadata.createThin(0);
+  metadata.createThin(1);
+  metadata.commit();
+  metadata.close();
+  const { detailsRoot } = readThinSuperblock(new Block(device.bytes.subarray(0, BLOCK_SIZE), 0));
+  const root = new Block(device.bytes.subarray(detailsRoot * BLOCK_SIZE, (detailsRoot + 1) * BLOCK_SIZE), detailsRoot);
+  setU64At(root.view, 40, 2 ** 24);
+  nodeValidator.prepare(root);
+  expect(() => [...ThinMetadata.open(device).devices()]).toThrow(
+    `details tree in block ${detailsRoot}: thin id is 16777216, expected at most 16777215`,
+  );
 });

@@ -10,7 +10,7 @@ import { CorruptBlockError } from '@pdata/device';
 import { BTree, subtreeType, type TransactionManager, type ValueType } from '@pdata/persistent-data';
 import { MAX_TIME } from '../format/block-time.js';
 import type { DeviceDetails } from '../format/device-details.js';
-import { refuseThinId } from '../format/limits.js';
+import { MAX_THIN_ID, refuseThinId } from '../format/limits.js';
 import { DeviceExistsError, NoSuchDeviceError, PoolTimeError } from './errors.js';
 import type { MappingValue } from './mapping-type.js';
 import type { OpenDetails, PoolState } from './pool-state.js';
@@ -40,6 +40,15 @@ function readDetails(state: PoolState, thinId: number): OpenDetails | undefined 
 export function nextDevice(state: PoolState, from: number): { thinId: number; details: DeviceDetails } | undefined {
   const entry = state.details.ceiling(from);
   if (entry === undefined) return undefined;
+  if (entry.key > MAX_THIN_ID) {
+    throw new CorruptBlockError({
+      structure: 'details tree',
+      blockNr: state.details.root,
+      field: 'thin id',
+      found: entry.key,
+      expected: `at most ${MAX_THIN_ID}`,
+    });
+  }
   return { thinId: entry.key, details: snapshotOf(state.openDetails.get(entry.key) ?? entry.value) };
 }
 
