@@ -284,7 +284,7 @@ export function itBehavesLikeASpaceMap(create: (nrBlocks: number) => SpaceMapUnd
     under.abort();
     expect(under.map.count(full)).toBe(2 ** 32 - 1);
     under.map.dec(low);
-    expect(() => under.map.dec(low)).toThrow(/block \d+ has no references left to give up/);
+    expect(() => under.map.dec(low)).toThrow(/block \d+ has no reference left to give up/);
     under.abort();
     under.map.dec(full);
     expect([under.map.count(full), under.map.count(low)]).toEqual([2 ** 32 - 2, 1]);

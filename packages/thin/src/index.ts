@@ -33,7 +33,7 @@ export {
   listThin,
   type ThinMappings,
 } from './maintenance/list/list.js';
-export { estimateMetadataBlocks, MAX_METADATA_BLOCKS, type PoolShape } from './maintenance/metadata-size.js';
+export { estimateMetadataBlocks, type PoolShape } from './maintenance/metadata-size.js';
 export { NoMetadataSnapshotError } from './maintenance/no-metadata-snapshot-error.js';
 export { restoreThin, ThinRestorer } from './maintenance/restore/restore.js';
 export type { RestoreOptions, RestoreSummary } from './maintenance/restore/restore-options.js';

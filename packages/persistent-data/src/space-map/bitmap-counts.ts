@@ -105,7 +105,7 @@ export class BitmapCounts {
     const value = bitmapEntry(bitmap, entry);
     if (value === 0) {
       throw new CountRangeError(
-        `block ${blockNr} has no references left to give up: the reference counts on ${this.tm.blocks.device.name} are wrong; check them`,
+        `block ${blockNr} has no reference left to give up: it was given up twice, or the counts on ${this.tm.blocks.device.name} are wrong; check them`,
       );
     }
     if (value === MANY) {

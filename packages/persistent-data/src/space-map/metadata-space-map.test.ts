@@ -115,7 +115,7 @@ describe('growing', () => {
         expect(step).toBe(3);
       } catch (error) {
         expect(error).toBeInstanceOf(NoSpaceError);
-        expect(String(error)).toContain('too few of them are new');
+        expect(String(error)).toContain('adds too few to hold the bitmaps');
         under.abort();
         expect(under.map.nrBlocks).toBe(16_320);
         under.extend(10);

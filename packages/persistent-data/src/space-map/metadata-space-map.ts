@@ -387,7 +387,9 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
     if (this.#cursor >= this.#bootstrapEnd) {
       throw new NoSpaceError(
         'metadata',
-        `the metadata device ${this.#tm.blocks.device.name} cannot have ${this.#bootstrapEnd} blocks: too few of them are new to hold the space map's own; make it larger`,
+        this.#committedNrBlocks === 0
+          ? `${this.#bootstrapEnd} blocks are too few for the metadata device ${this.#tm.blocks.device.name}: they do not even hold its space map`
+          : `growing the metadata device ${this.#tm.blocks.device.name} to ${this.#bootstrapEnd} blocks adds too few to hold the bitmaps for them: grow it by more`,
       );
     }
     return this.#cursor++;

@@ -183,9 +183,12 @@ export class TransactionManager {
 
   #refuseHalfDone(): void {
     if (this.#failure === undefined) return;
-    throw new AbortRequiredError('an earlier change of this transaction failed half-way: it can only be aborted', {
-      cause: this.#failure,
-    });
+    throw new AbortRequiredError(
+      'an earlier change of this transaction failed half-way: abort it, that is, open again from the superblock',
+      {
+        cause: this.#failure,
+      },
+    );
   }
 
   /** Blocks may have been allocated that nothing leads to, or counted once too often: this must not be committed. */

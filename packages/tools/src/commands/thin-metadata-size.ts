@@ -62,7 +62,11 @@ Examples:
     const dataBlockSize = options['block-size'];
     const poolSize = options['pool-size'];
     refuseImpossible(dataBlockSize, poolSize);
-    const nrBlocks = estimateMetadataBlocks({ poolSize, dataBlockSize, maxThins: options['max-thins'] });
+    const nrBlocks = estimateMetadataBlocks({
+      poolBytes: poolSize,
+      dataBlockBytes: dataBlockSize,
+      maxThins: options['max-thins'],
+    });
     const bytes = BigInt(nrBlocks) * METADATA_BLOCK_SIZE;
     const unit = options.unit ?? SECTORS;
     const number = inUnit(bytes, unit);
