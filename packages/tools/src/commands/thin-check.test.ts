@@ -57,6 +57,25 @@ describe('thin_check of sound metadata prints what 1.1.0 prints', () => {
   });
 });
 
+describe('thin_check blames the option for a root that the device does not have', () => {
+  it.each([
+    ['override-mapping-root', '1024', 'the device has only 1024 blocks'],
+    ['override-details-root', '9007199254740993', 'the device has only 1024 blocks'],
+    ['override-mapping-root', '18446744073709551615', 'the device has only 1024 blocks'],
+    ['override-details-root', '0', 'block 0 is the superblock'],
+  ])('--%s=%s', async (option, blockNr, why) => {
+    const ran = await runTool(`thin_check --${option}=${blockNr} ${image()}`);
+    expect(ran).toEqual({
+      exitCode: 64,
+      stdout: FIGURES,
+      stderr:
+        `--${option}=${blockNr}: ${why}\n` +
+        '  effect: nothing was checked; this says nothing about the pool\n' +
+        `  next step: give the block of a root node, or leave --${option} out\n`,
+    });
+  });
+});
+
 describe('thin_check refuses what 1.1.0 refuses', () => {
   const nothing = `${directory}/nothing`;
   const conflicts = [

@@ -24,6 +24,7 @@ import {
 import { flag, value } from '../command-line/option-table.js';
 import { u64 } from '../command-line/value-types.js';
 import { FAILURE, SUCCESS } from '../exit-codes.js';
+import { ToolError } from '../failure/tool-error.js';
 import { drive } from '../io/drive.js';
 import { withInput } from '../io/metadata-input.js';
 import type { ProgressDisplay } from '../io/progress-display.js';
@@ -97,6 +98,10 @@ Examples:
       print(`METADATA_FREE_BLOCKS=${freeBlocks}`);
       Object.assign(facts, { transactionId, metadataFreeBlocks: freeBlocks });
 
+      const roots = {
+        ...given('mappingRoot', rootOnDevice(device, 'override-mapping-root', options['override-mapping-root'])),
+        ...given('detailsRoot', rootOnDevice(device, 'override-details-root', options['override-details-root'])),
+      };
       const ignoreNonFatal = options['ignore-non-fatal-errors'];
       const common = {
         superblockOnly: options['super-block-only'],
@@ -108,8 +113,7 @@ Examples:
         : checkThin(device, {
             ...common,
             metadataSnapshot: ofMetadataSnapshot,
-            ...given('mappingRoot', asNumber(options['override-mapping-root'])),
-            ...given('detailsRoot', asNumber(options['override-details-root'])),
+            ...roots,
           });
       const findings: CheckFinding[] = [];
       const summary = await drive(work, io, (finding) => {
@@ -164,8 +168,16 @@ function tellStages(progress: ProgressDisplay): ProgressDisplay['show'] {
   };
 }
 
-const asNumber = (blockNr: bigint | undefined): number | undefined =>
-  blockNr === undefined ? undefined : Number(blockNr); // what rounding changes is outside any device
+/** A root given as an option; refused as such when the device has no such block, which says nothing about the pool. */
+function rootOnDevice(device: MetadataDevice, option: string, blockNr: bigint | undefined): number | undefined {
+  if (blockNr === undefined) return undefined;
+  if (blockNr > 0n && blockNr < BigInt(device.nrBlocks)) return Number(blockNr);
+  const why = blockNr === 0n ? 'block 0 is the superblock' : `the device has only ${counted(device.nrBlocks, 'block')}`;
+  throw new ToolError('ERR_OPTION', `--${option}=${blockNr}: ${why}`, {
+    effect: 'nothing was checked; this says nothing about the pool',
+    nextStep: `give the block of a root node, or leave --${option} out`,
+  });
+}
 
 function findingText({ severity, structure, blockNr, thinId, message, effect, nextStep }: CheckFinding): string {
   // Not said twice: many messages name the block, or the device, themselves.

@@ -8,7 +8,7 @@
  * Pointers from one node count once, however many trees share the node: that is what the metadata space map counts.
  */
 import { nrBitmapsFor } from '@pdata/persistent-data';
-import type { Findings } from './findings.js';
+import { counted, type Findings } from './findings.js';
 import { ReferenceCounts } from './reference-counts.js';
 
 /** What a block is used as, in the order of {@link ROLE_NAMES}. */
@@ -49,8 +49,8 @@ export type Reached = 'first' | 'again' | 'refused';
 export interface PointerSource {
   /** "mapping tree", "data space map"… */
   readonly structure: string;
-  /** The block that holds the pointer. */
-  readonly blockNr: number;
+  /** The block that holds the pointer; undefined: none does, the caller of the check gave it. */
+  readonly blockNr: number | undefined;
   /** What is out of reach when the pointer is bad. */
   readonly effect: string;
   readonly nextStep: string;
@@ -89,14 +89,11 @@ export class BlockCensus {
     if (known !== role) {
       return this.#refuse(
         source,
-        () => `points to block ${blockNr} as a ${ROLE_NAMES[role]}, but that block is in use as a ${ROLE_NAMES[known]}`,
+        () => `block ${blockNr} as a ${ROLE_NAMES[role]}, but that block is in use as a ${ROLE_NAMES[known]}`,
       );
     }
     if (!isShareable) {
-      return this.#refuse(
-        source,
-        () => `points to block ${blockNr}, a ${ROLE_NAMES[role]} that something else points to`,
-      );
+      return this.#refuse(source, () => `block ${blockNr}, a ${ROLE_NAMES[role]} that something else points to`);
     }
     return 'again';
   }
@@ -106,13 +103,17 @@ export class BlockCensus {
   }
 
   #whyNot(blockNr: number): () => string {
-    if (blockNr === 0) return () => 'points to block 0, which is the superblock';
-    return () => `points to block ${blockNr}, but the metadata has only ${this.nrBlocks} blocks`;
+    if (blockNr === 0) return () => 'block 0, which is the superblock';
+    return () => `block ${blockNr}, but the metadata has only ${counted(this.nrBlocks, 'block')}`;
   }
 
   #refuse({ structure, blockNr, effect, nextStep }: PointerSource, what: () => string): 'refused' {
     this.nrRefused++;
-    this.#findings.addFatal(() => ({ structure, blockNr, message: `block ${blockNr} ${what()}`, effect, nextStep }));
+    this.#findings.addFatal(() =>
+      blockNr === undefined
+        ? { structure, message: `the root given for it is ${what()}`, effect, nextStep }
+        : { structure, blockNr, message: `block ${blockNr} points to ${what()}`, effect, nextStep },
+    );
     return 'refused';
   }
 }

@@ -410,6 +410,19 @@ describe('notices', () => {
   });
 });
 
+describe('a root that the caller gives', () => {
+  it.each([
+    [{ mappingRoot: 5000 }, 'top-level mapping tree', 'the root given for it is block 5000, but the metadata has only'],
+    [{ detailsRoot: 0 }, 'device details tree', 'the root given for it is block 0, which is the superblock'],
+  ])('is blamed itself, and no block of the pool: %o', (options, structure, says) => {
+    const [finding] = checked(ImageEditor.of('thin-basic'), options).findings;
+    expect(finding).toMatchObject({ severity: 'fatal', structure, message: expect.stringContaining(says) });
+    expect(finding).not.toHaveProperty('blockNr');
+    expect(finding?.effect).toBe('This tree was not checked; the pool itself may be sound.');
+    expect(finding?.nextStep).toContain("or leave the root out to check the superblock's own");
+  });
+});
+
 describe('counts that cannot be verified', () => {
   it('are not reported as leaks when a leaf cannot be read', () => {
     const image = ImageEditor.of('thin-basic');

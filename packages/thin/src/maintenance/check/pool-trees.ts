@@ -20,6 +20,10 @@ import { type TreeKind, TreeWalker } from './tree-walker.js';
 
 const RESTORE =
   'Restore a backup of the metadata, or save what can be read: thin_dump --repair, then thin_restore to another device.';
+/** Of a root that the caller gave: this says nothing about the pool. */
+const NOT_CHECKED = 'This tree was not checked; the pool itself may be sound.';
+const GIVE_ANOTHER_ROOT =
+  "Give the block of the tree's root node, or leave the root out to check the superblock's own.";
 
 const DETAILS: TreeKind = {
   structure: 'device details tree',
@@ -52,7 +56,11 @@ export interface TreePair {
   readonly blockNr: number;
   readonly detailsRoot: number;
   readonly mappingRoot: number;
+  /** Which of them the caller gave, so that no block holds them. */
+  readonly given: readonly RootName[];
 }
+
+export type RootName = 'detailsRoot' | 'mappingRoot';
 
 export class PoolTrees {
   nrDevices = 0;
@@ -223,12 +231,15 @@ function* walkRoots(
   walker: TreeWalker,
   kind: TreeKind,
   pairs: readonly TreePair[],
-  which: 'detailsRoot' | 'mappingRoot',
+  which: RootName,
 ): Generator<CheckFinding, void> {
   const layer = new NumberList();
   for (const pair of pairs) {
     const { structure, effect, nextStep } = kind;
-    walker.addRoot(pair[which], { structure, blockNr: pair.blockNr, effect, nextStep }, layer);
+    const source: PointerSource = pair.given.includes(which)
+      ? { structure, blockNr: undefined, effect: NOT_CHECKED, nextStep: GIVE_ANOTHER_ROOT }
+      : { structure, blockNr: pair.blockNr, effect, nextStep };
+    walker.addRoot(pair[which], source, layer);
   }
   yield* walker.walk(layer);
 }
@@ -238,4 +249,5 @@ export const treePairOf = (superblock: ThinSuperblock, blockNr: number): TreePai
   blockNr,
   detailsRoot: superblock.detailsRoot,
   mappingRoot: superblock.mappingRoot,
+  given: [],
 });

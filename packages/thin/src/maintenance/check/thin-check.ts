@@ -187,6 +187,10 @@ export class ThinCheck {
         ...own,
         mappingRoot: mappingRoot ?? own.mappingRoot,
         detailsRoot: detailsRoot ?? own.detailsRoot,
+        given: [
+          ...(mappingRoot === undefined ? [] : (['mappingRoot'] as const)),
+          ...(detailsRoot === undefined ? [] : (['detailsRoot'] as const)),
+        ],
       });
     }
     const { heldRoot } = superblock;
