@@ -393,7 +393,11 @@ describe('notices', () => {
   it.each([
     ['wrong hints', setHint('data', 12, 16_320), '1 of 1 bitmaps have wrong hints'],
     ['a wrong number of allocated blocks', (i: ImageEditor) => i.superblock64(200, 5), 'says that 5 metadata blocks'],
-    ['entries behind the end', (i: ImageEditor) => i.setPair('data', 1024, 1), '1 entries behind the last data block'],
+    [
+      'entries behind the end',
+      (i: ImageEditor) => i.setPair('data', 1024, 1),
+      '1 entry behind the last data block is in use',
+    ],
     ['an odd version', (i: ImageEditor) => i.superblock32(40, 9), 'the version is 9'],
     ['mappings of the future', (i: ImageEditor) => i.superblock32(44, 0), "but the pool's own time is 0"],
     [
@@ -407,6 +411,19 @@ describe('notices', () => {
     const { summary } = checked(image);
     expect(summary.clean).toBe(true);
     expect(summary.notices.map(({ message }) => message).join('\n')).toContain(says);
+  });
+});
+
+describe('entries behind the last block', () => {
+  it.each(['data', 'metadata'] as const)('of the %s device are harmless only until it grows', (kind) => {
+    const image = ImageEditor.of('thin-basic');
+    for (const behind of [1030, 1031]) image.setPair(kind, behind, 1);
+    const { summary } = checked(image);
+    expect(summary.clean).toBe(true);
+    const says = `2 entries behind the last ${kind} block are in use`;
+    const notice = summary.notices.find(({ message }) => message === says);
+    expect(notice?.effect).toContain(`When the ${kind} device grows over them`);
+    expect(notice?.nextStep).toMatch(/^Dump the metadata and restore it before growing the /);
   });
 });
 

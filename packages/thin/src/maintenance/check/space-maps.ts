@@ -126,13 +126,9 @@ export abstract class SpaceMapAudit {
   protected noticeHints(comparison: BitmapComparison): void {
     const { structure, kind, root } = this;
     const { nrWrongHints, nrBehindEnd, nrAllocated } = comparison;
-    const notice = (message: string, effect: string): void =>
-      this.context.findings.addNotice({
-        structure,
-        message,
-        effect,
-        nextStep: 'Nothing needs to be done; dumping and restoring the metadata would put it right.',
-      });
+    const harmless = 'Nothing needs to be done; dumping and restoring the metadata would put it right.';
+    const notice = (message: string, effect: string, nextStep = harmless): void =>
+      this.context.findings.addNotice({ structure, message, effect, nextStep });
     if (nrWrongHints > 0) {
       notice(
         `${nrWrongHints} of ${this.nrBitmaps} bitmaps have wrong hints in the index (free entries, or where they begin)`,
@@ -147,8 +143,11 @@ export abstract class SpaceMapAudit {
     }
     if (nrBehindEnd > 0) {
       notice(
-        `${nrBehindEnd} entries behind the last ${kind} block are in use`,
-        'When the device grows over them, these blocks will never be handed out.',
+        nrBehindEnd === 1
+          ? `1 entry behind the last ${kind} block is in use`
+          : `${nrBehindEnd} entries behind the last ${kind} block are in use`,
+        `None yet. When the ${kind} device grows over them, these blocks are never handed out, and the check fails.`,
+        `Dump the metadata and restore it before growing the ${kind} device; until then nothing needs to be done.`,
       );
     }
   }
