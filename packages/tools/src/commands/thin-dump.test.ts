@@ -64,8 +64,8 @@ describe('thin_dump prints what 1.1.0 prints', () => {
     [`-f human_readable --skip-mappings ${basic}`, SKIPPED_TEXT],
     [`--transaction-id 4 --nr-data-blocks 5 --skip-mappings ${basic}`, SKIPPED],
     [
-      `--transaction-id 18446744073709551615 --nr-data-blocks 18446744073709551614 --data-block-size 100 --dev-id 99 ${basic}`,
-      '<superblock uuid="" time="4" transaction="18446744073709551615" version="2" data_block_size="100" nr_data_blocks="18446744073709551614">\n</superblock>',
+      `--transaction-id 18446744073709551615 --nr-data-blocks 1099511627776 --data-block-size 256 --dev-id 99 ${basic}`,
+      '<superblock uuid="" time="4" transaction="18446744073709551615" version="2" data_block_size="256" nr_data_blocks="1099511627776">\n</superblock>',
     ],
     [`--repair --skip-mappings ${basic}`, SKIPPED],
   ])('%s', async (options, stdout) => {
@@ -228,6 +228,16 @@ describe('thin_dump refuses', () => {
       "error: the argument '--skip-mappings' cannot be used multiple times",
     ],
     [['--io-engine', 'foo', basic], 64, "unknown io engine type 'foo'"],
+    [
+      ['--data-block-size', '17', basic],
+      64,
+      'the data block size is 17 sectors, expected a multiple of 128 sectors from 128 to 2097152',
+    ],
+    [
+      ['--nr-data-blocks', '18446744073709551614', basic],
+      64,
+      'the number of data blocks is 18446744073709551614, expected a whole number up to 1099511627776',
+    ],
     [['nothing'], 64, "Couldn't find input file 'nothing'"],
     [[''], 64, "Couldn't find input file ''"],
     [[join(directory, 'a'.repeat(300))], 64, `cannot read '${directory}/${'a'.repeat(300)}': name too long`],

@@ -6,7 +6,8 @@
  *
  * Format: docs/format/tools.md, sections 2, 5 and 6; the JSON form, @pdata/thin's maintenance/dump/json-writer.ts.
  */
-import { type DumpSummary, dumpThin } from '@pdata/thin';
+import type { MetadataDevice } from '@pdata/device';
+import { type DumpOptions, type DumpSummary, dumpThin } from '@pdata/thin';
 import { flag, optionalValue, repeatable, value } from '../command-line/option-table.js';
 import { anyText, oneOf, u32, u64 } from '../command-line/value-types.js';
 import { FAILURE, SUCCESS } from '../exit-codes.js';
@@ -87,7 +88,7 @@ Examples:
       const toFile = options.output !== undefined;
       const output = toFile ? fileOutput(options.output, positional) : standardOutput(io);
       const devices = options['dev-id'].map(Number); // ids end at 2^24: what rounding changes names none
-      const dump = dumpThin(device, {
+      const dump = newDump(device, {
         format: options.json ? 'json' : (options.format ?? 'xml'),
         skipMappings: options['skip-mappings'],
         metadataSnapshot: ofMetadataSnapshot,
@@ -112,6 +113,15 @@ Examples:
     });
   },
 );
+
+function newDump(device: MetadataDevice, options: DumpOptions): Generator<Uint8Array, DumpSummary> {
+  try {
+    return dumpThin(device, options);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new ToolError('ERR_OPTION', error.message, { effect: 'nothing has been dumped' }, { cause: error });
+  }
+}
 
 /** The document of `--json`, around the dump while it is made. A failure on the way is told in it, and thrown. */
 async function streamJson(

@@ -1,6 +1,9 @@
-/** What a dump can be asked for, and what it tells at its end. */
+/** What a dump can be asked for, what of it is refused, and what a dump tells at its end. */
+import { refuseOverrides } from '../restore/restore-options.js';
 import type { WorkOptions } from '../work.js';
 import type { ThinDamageError } from './thin-damage.js';
+
+const FORMATS: readonly string[] = ['xml', 'human_readable', 'json'];
 
 export interface DumpOptions extends WorkOptions {
   /** Default: xml. The form of `json` is described in json-writer.ts. */
@@ -15,9 +18,9 @@ export interface DumpOptions extends WorkOptions {
   readonly repair?: boolean;
   /** The larger of this and the superblock's is printed. As thin_dump has it, a metadata snapshot takes no overrides. */
   readonly transactionId?: bigint;
-  /** In sectors; printed in place of the superblock's. */
+  /** In sectors, a multiple of 128 from 128 to 2097152; printed in place of the superblock's. */
   readonly dataBlockSize?: number;
-  /** The larger of this and the superblock's is printed. */
+  /** The larger of this, which is at most 2^40, and the superblock's is printed. */
   readonly nrDataBlocks?: number | bigint;
 }
 
@@ -30,4 +33,16 @@ export interface DumpSummary {
   readonly nrSharedParts: number;
   /** What could not be read; empty without `repair`, which alone goes on after damage. */
   readonly lost: readonly ThinDamageError[];
+}
+
+/** @throws {RangeError} */
+export function refuseOptions(options: DumpOptions): void {
+  const { format = 'xml' } = options;
+  if (!FORMATS.includes(format)) {
+    throw new RangeError(`the format of a dump is ${FORMATS.join(', ')}, not '${format}'`);
+  }
+  if (options.repair && options.metadataSnapshot) {
+    throw new RangeError('a dump of the metadata snapshot cannot repair: its trees share blocks with the live ones');
+  }
+  refuseOverrides(options);
 }

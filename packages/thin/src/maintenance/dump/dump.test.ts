@@ -55,6 +55,29 @@ describe.each(FIXTURES)('%s', (fixture) => {
   );
 });
 
+describe('options out of their range', () => {
+  it.each<[unknown, RegExp]>([
+    [
+      { dataBlockSize: 17 },
+      /^the data block size is 17 sectors, expected a multiple of 128 sectors from 128 to 2097152$/,
+    ],
+    [{ dataBlockSize: -1 }, /^the data block size is -1 sectors/],
+    [{ dataBlockSize: Number.NaN }, /^the data block size is NaN sectors/],
+    [{ transactionId: -1n }, /^the transaction id is -1, expected a whole number up to 18446744073709551615$/],
+    [{ transactionId: 2n ** 64n }, /^the transaction id is 18446744073709551616/],
+    [{ nrDataBlocks: Number.NaN }, /^the number of data blocks is NaN, expected a whole number up to 1099511627776$/],
+    [{ nrDataBlocks: -1 }, /^the number of data blocks is -1/],
+    [{ nrDataBlocks: 1.5 }, /^the number of data blocks is 1.5/],
+    [{ nrDataBlocks: 2n ** 40n + 1n }, /^the number of data blocks is 1099511627777/],
+    [{ format: 'yaml' }, /^the format of a dump is xml, human_readable, json, not 'yaml'$/],
+    [{ repair: true, metadataSnapshot: true }, /^a dump of the metadata snapshot cannot repair/],
+  ])('%o are refused before the first step', (options, message) => {
+    const error = thrownBy(() => dumpThin(newPool().device, options as DumpOptions));
+    expect(error).toBeInstanceOf(RangeError);
+    expect(error.message).toMatch(message);
+  });
+});
+
 describe('sharing', () => {
   it('prints once what devices share, and all of it', () => {
     const action = fc.record({

@@ -13,7 +13,7 @@
  * Format: docs/format/tools.md, sections 2, 5 and 6.
  */
 import { CorruptBlockError, type MetadataDevice } from '@pdata/device';
-import type { DumpOptions, DumpSummary } from './dump-options.js';
+import { type DumpOptions, type DumpSummary, refuseOptions } from './dump-options.js';
 import { type DumpWriter, HumanReadableWriter, XmlWriter } from './dump-writer.js';
 import { ForgivingSource } from './forgiving-source.js';
 import { JsonWriter } from './json-writer.js';
@@ -32,12 +32,14 @@ import { ThinDamageError, virtualBlocksInWords } from './thin-damage.js';
  * @throws {@link CorruptBlockError} when that block is the superblock
  * @throws {@link NoMetadataSnapshotError} when `metadataSnapshot` is asked for and the pool holds none
  * @throws {@link DeviceError} when the device cannot be read; with `repair`, what cannot be read is damage
- * @throws {RangeError} when options contradict one another
+ * @throws {RangeError} at once, when an option is out of its range or options contradict one another
  */
-export function* dumpThin(device: MetadataDevice, options: DumpOptions = {}): Generator<Uint8Array, DumpSummary> {
-  if (options.repair && options.metadataSnapshot) {
-    throw new RangeError('a dump of the metadata snapshot cannot repair: its trees share blocks with the live ones');
-  }
+export function dumpThin(device: MetadataDevice, options: DumpOptions = {}): Generator<Uint8Array, DumpSummary> {
+  refuseOptions(options);
+  return dump(device, options);
+}
+
+function* dump(device: MetadataDevice, options: DumpOptions): Generator<Uint8Array, DumpSummary> {
   const source = options.repair ? new ForgivingSource(device) : device;
   const reader = new NodeReader(source);
   const outline = readOutline(source, reader, options);

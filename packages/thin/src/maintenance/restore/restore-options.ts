@@ -22,24 +22,32 @@ export interface RestoreSummary {
   readonly warnings: readonly string[];
 }
 
-/** @throws {RangeError} */
-export function refuseOptions({ dataBlockSize, nrDataBlocks, transactionId }: RestoreOptions): void {
+/** What a dump and a restore both let their caller say in place of the pool. */
+interface Overrides {
+  readonly transactionId?: bigint;
+  readonly dataBlockSize?: number;
+  readonly nrDataBlocks?: number | bigint;
+}
+
+/** Refuses what no pool can have. @throws {RangeError} */
+export function refuseOverrides({ dataBlockSize, nrDataBlocks, transactionId }: Overrides): void {
   if (dataBlockSize !== undefined) {
     const problem = dataBlockSizeProblem(dataBlockSize);
     if (problem) throw new RangeError(problem);
   }
-  if (
-    nrDataBlocks !== undefined &&
-    !(Number.isInteger(nrDataBlocks) && nrDataBlocks >= 0 && nrDataBlocks <= MAX_DATA_BLOCKS)
-  ) {
+  if (nrDataBlocks !== undefined && !isDataBlockCount(nrDataBlocks)) {
     throw new RangeError(
       `the number of data blocks is ${nrDataBlocks}, expected a whole number up to ${MAX_DATA_BLOCKS}`,
     );
   }
-  if (transactionId !== undefined && (transactionId < 0n || transactionId >= 2n ** 64n)) {
-    throw new RangeError(`the transaction id is ${transactionId}, expected at most ${2n ** 64n - 1n}`);
+  if (transactionId !== undefined && !(transactionId >= 0n && transactionId < 2n ** 64n)) {
+    throw new RangeError(`the transaction id is ${transactionId}, expected a whole number up to ${2n ** 64n - 1n}`);
   }
 }
+
+/** Comparisons alone would let 1.5 through; those with NaN are false. */
+const isDataBlockCount = (nr: number | bigint): boolean =>
+  (typeof nr === 'bigint' || Number.isInteger(nr)) && nr >= 0 && nr <= MAX_DATA_BLOCKS;
 
 /** What is wrong with a data block size, in sectors; undefined when nothing is. */
 export function dataBlockSizeProblem(sectors: number): string | undefined {

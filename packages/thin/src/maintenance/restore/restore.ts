@@ -11,7 +11,7 @@ import { BLOCK_SIZE, type MetadataDevice, ReadOnlyError } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
 import type { Progress } from '../work.js';
 import { PoolBuild } from './pool-build.js';
-import { type RestoreOptions, type RestoreSummary, refuseOptions } from './restore-options.js';
+import { type RestoreOptions, type RestoreSummary, refuseOverrides } from './restore-options.js';
 import { ThinXmlReader } from './thin-xml-reader.js';
 
 /** Bytes of XML between two reports. */
@@ -52,7 +52,7 @@ export class ThinRestorer {
   /** @throws {RangeError}, {@link ReadOnlyError}; the device is not touched yet */
   constructor(device: MetadataDevice, options: RestoreOptions = {}) {
     if (device.readOnly) throw new ReadOnlyError(`cannot restore to ${device.name}: it is open for reading only`);
-    refuseOptions(options);
+    refuseOverrides(options);
     this.#device = device;
     this.#options = options;
     this.#build = new PoolBuild(device, options);
