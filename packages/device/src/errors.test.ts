@@ -19,6 +19,14 @@ it('tells where a block contradicts the format, what was found and what was expe
   expect(error).toBeInstanceOf(StoreError);
 });
 
+it('tells a number of 64 bits exactly where it can, and says where it is rounded', () => {
+  const messageOf = (found: number | bigint) =>
+    new CorruptBlockError({ structure: 'thin superblock', blockNr: 0, field: 'blockNr', found, expected: 0 }).message;
+  expect(messageOf(2n ** 64n - 1n)).toContain('blockNr is 18446744073709551615, expected 0');
+  expect(messageOf(2 ** 64)).toContain('blockNr is about 18446744073709552000, expected 0');
+  expect(messageOf(2 ** 53 - 1)).toContain('blockNr is 9007199254740991, expected 0');
+});
+
 it('gives each error a name and a stable code of its own', () => {
   const classes = { DeviceError, DeviceOpenError, DeviceBusyError, ReadOnlyError, ClosedError };
   const codes = Object.entries(classes).map(([name, ErrorClass]) => {

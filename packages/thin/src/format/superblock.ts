@@ -139,13 +139,13 @@ export function writeThinSuperblock({ view, bytes }: Block, superblock: ThinSupe
 export const thinSuperblockValidator: BlockValidator = {
   structure: STRUCTURE,
   check(block) {
-    const refuse = (field: string, found: number, expected: number): never => {
+    const refuse = (field: 'blockNr' | 'magic', expected: number): never => {
+      const exact = block.view.getBigUint64(AT[field], true);
+      const found = exact <= Number.MAX_SAFE_INTEGER ? Number(exact) : exact;
       throw new CorruptBlockError({ structure: STRUCTURE, blockNr: block.nr, field, found, expected });
     };
-    const home = u64At(block.view, AT.blockNr);
-    if (home !== block.nr) refuse('blockNr', home, block.nr);
-    const magic = u64At(block.view, AT.magic);
-    if (magic !== THIN_MAGIC) refuse('magic', magic, THIN_MAGIC);
+    if (u64At(block.view, AT.blockNr) !== block.nr) refuse('blockNr', block.nr);
+    if (u64At(block.view, AT.magic) !== THIN_MAGIC) refuse('magic', THIN_MAGIC);
     checkChecksum(block, STRUCTURE, THIN_SUPERBLOCK_CHECKSUM_XOR);
   },
   prepare: (block) => sealHomeAndChecksum(block, AT.blockNr, THIN_SUPERBLOCK_CHECKSUM_XOR),

@@ -57,6 +57,12 @@ describe('thin_check of sound metadata prints what 1.1.0 prints', () => {
   });
 });
 
+it('thin_check shows a number of 64 bits as it is on the disk', async () => {
+  const path = image((bytes) => bytes.fill(0xff, 0, 4096));
+  const { stderr } = await runTool(`thin_check ${path}`);
+  expect(stderr).toContain('blockNr is 18446744073709551615, expected 0');
+});
+
 describe('thin_check blames the option for a root that the device does not have', () => {
   it.each([
     ['override-mapping-root', '1024', 'the device has only 1024 blocks'],

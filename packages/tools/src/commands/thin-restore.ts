@@ -10,7 +10,14 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { BLOCK_SIZE, type MetadataDevice } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
-import { type Progress, type RestoreOptions, type RestoreSummary, ThinRestorer, ThinXmlError } from '@pdata/thin';
+import {
+  MAX_DATA_BLOCKS,
+  type Progress,
+  type RestoreOptions,
+  type RestoreSummary,
+  ThinRestorer,
+  ThinXmlError,
+} from '@pdata/thin';
 import { value } from '../command-line/option-table.js';
 import { anyText, u32, u64 } from '../command-line/value-types.js';
 import { SUCCESS } from '../exit-codes.js';
@@ -71,13 +78,17 @@ Examples:
     try {
       // A block device tells its size only when it is open.
       if (device.nrBlocks < MIN_OUTPUT_BLOCKS) throw tooSmall(output, device.nrBlocks * BLOCK_SIZE);
+      const nrDataBlocks = options['nr-data-blocks'];
+      // Above 2^53 the library would be handed, and tell, a rounded number.
+      if (nrDataBlocks !== undefined && nrDataBlocks > MAX_DATA_BLOCKS) {
+        throw unwritten(
+          `the number of data blocks is ${nrDataBlocks}, expected a whole number up to ${MAX_DATA_BLOCKS}`,
+        );
+      }
       const restorer = newRestorer(device, {
         ...given('transactionId', options['transaction-id']),
         ...given('dataBlockSize', options['data-block-size']),
-        ...given(
-          'nrDataBlocks',
-          options['nr-data-blocks'] === undefined ? undefined : Number(options['nr-data-blocks']),
-        ),
+        ...given('nrDataBlocks', nrDataBlocks === undefined ? undefined : Number(nrDataBlocks)),
       });
       io.catchInterrupts();
       const summary = await drive(restore(restorer, input), io, ({ stage, done }) =>
@@ -171,9 +182,12 @@ function newRestorer(device: MetadataDevice, options: RestoreOptions): ThinResto
     return new ThinRestorer(device, options);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new ToolError('ERR_OPTION', error.message, { effect: 'nothing has been written' }, { cause: error });
+    throw unwritten(error.message, error);
   }
 }
+
+const unwritten = (message: string, cause?: unknown): ToolError =>
+  new ToolError('ERR_OPTION', message, { effect: 'nothing has been written' }, { cause });
 
 /** Errors that leave the target without metadata say so. */
 function explained(error: unknown, input: string, output: string): unknown {

@@ -24,7 +24,7 @@ import {
   valuesOffset,
 } from '@pdata/persistent-data';
 import type { BlockReader } from './block-reader.js';
-import type { CheckFinding, Findings } from './findings.js';
+import { approximately, type CheckFinding, counted, type Findings } from './findings.js';
 import { NumberList } from './number-list.js';
 import type { ReferenceCounts } from './reference-counts.js';
 
@@ -103,7 +103,7 @@ export class BitmapComparison {
       this.#fatal(
         leafNr,
         () =>
-          `the reference-count tree lists block ${blockNr}, but there are only ${this.#nrBlocks} ${this.#kind} blocks`,
+          `the reference-count tree lists block ${approximately(blockNr)}, but there are only ${counted(this.#nrBlocks, `${this.#kind} block`)}`,
       );
       return;
     }
@@ -247,23 +247,23 @@ export class BitmapComparison {
     }));
   }
 
-  #wrongCount(blockNr: number, counted: number, found: number | string): void {
-    const expected = this.#counts.count(counted);
+  #wrongCount(blockNr: number, countedNr: number, found: number | string): void {
+    const expected = this.#counts.count(countedNr);
     this.#fatal(
       blockNr,
       () =>
-        `bad reference count for ${this.#kind} block ${counted}: expected ${expected}, but the space map says ${found}`,
+        `bad reference count for ${this.#kind} block ${countedNr}: expected ${expected}, but the space map says ${found}`,
       typeof found === 'number' && found < expected
         ? 'A block in use could be handed out again and overwritten.'
         : 'The space map is not what this metadata was written with; it cannot be relied on.',
     );
   }
 
-  #unlisted(blockNr: number, counted: number): void {
-    const expected = this.#counts.count(counted);
+  #unlisted(blockNr: number, countedNr: number): void {
+    const expected = this.#counts.count(countedNr);
     this.#fatal(
       blockNr,
-      () => `${this.#kind} block ${counted} has ${expected} references, but no entry in the reference-count tree`,
+      () => `${this.#kind} block ${countedNr} has ${expected} references, but no entry in the reference-count tree`,
       'The kernel fails, and makes the pool read-only, when it next changes this count.',
     );
   }

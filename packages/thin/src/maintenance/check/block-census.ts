@@ -8,7 +8,7 @@
  * Pointers from one node count once, however many trees share the node: that is what the metadata space map counts.
  */
 import { nrBitmapsFor } from '@pdata/persistent-data';
-import { counted, type Findings } from './findings.js';
+import { approximately, counted, type Findings } from './findings.js';
 import { ReferenceCounts } from './reference-counts.js';
 
 /** What a block is used as, in the order of {@link ROLE_NAMES}. */
@@ -104,7 +104,7 @@ export class BlockCensus {
 
   #whyNot(blockNr: number): () => string {
     if (blockNr === 0) return () => 'block 0, which is the superblock';
-    return () => `block ${blockNr}, but the metadata has only ${counted(this.nrBlocks, 'block')}`;
+    return () => `block ${approximately(blockNr)}, but the metadata has only ${counted(this.nrBlocks, 'block')}`;
   }
 
   #refuse({ structure, blockNr, effect, nextStep }: PointerSource, what: () => string): 'refused' {

@@ -96,7 +96,7 @@ const superblock: Damage[] = [
     edit: (i) => i.superblock64(64, 17_000),
     real: 'clean',
     because: 'the kernel fails on the missing bitmap',
-    says: 'lists 1 bitmaps, but the 17000 data blocks of the pool need 2',
+    says: 'lists 1 bitmap, but 2 are needed for the 17000 data blocks of the pool',
   },
   {
     what: '2^50 metadata blocks',
@@ -391,8 +391,12 @@ describe.each([
 
 describe('notices', () => {
   it.each([
-    ['wrong hints', setHint('data', 12, 16_320), '1 of 1 bitmaps have wrong hints'],
-    ['a wrong number of allocated blocks', (i: ImageEditor) => i.superblock64(200, 5), 'says that 5 metadata blocks'],
+    ['wrong hints', setHint('data', 12, 16_320), 'wrong hints in the index for 1 of 1 bitmap ('],
+    [
+      'a wrong number of allocated blocks',
+      (i: ImageEditor) => i.superblock64(200, 5),
+      'metadata blocks allocated: 5 by the superblock, but really ',
+    ],
     [
       'entries behind the end',
       (i: ImageEditor) => i.setPair('data', 1024, 1),
@@ -424,6 +428,15 @@ describe('entries behind the last block', () => {
     const notice = summary.notices.find(({ message }) => message === says);
     expect(notice?.effect).toContain(`When the ${kind} device grows over them`);
     expect(notice?.nextStep).toMatch(/^Dump the metadata and restore it before growing the /);
+  });
+});
+
+describe('a number that was rounded', () => {
+  it('is not told as if it were exact', () => {
+    const image = ImageEditor.of('thin-basic');
+    setValue(image, TOP, 0, 2n ** 64n - 1n);
+    const messages = checked(image).findings.map(({ message }) => message);
+    expect(messages[0]).toContain('points to block about 18446744073709552000, but the metadata has only');
   });
 });
 

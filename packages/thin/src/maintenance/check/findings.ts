@@ -34,6 +34,9 @@ export type CheckNotice = Omit<CheckFinding, 'severity'>;
 /** Findings that are told when the caller sets no limit. */
 export const DEFAULT_MAX_FINDINGS = 1000;
 
+/** For messages: a u64 above 2^53 was rounded when it was read, so its last digits are not those on the disk. */
+export const approximately = (nr: number): string => (nr > Number.MAX_SAFE_INTEGER ? `about ${nr}` : `${nr}`);
+
 /** "1 block", "2 blocks"; for nouns that only add an s, or are given both ways. */
 export const counted = (nr: number, one: string, many = `${one}s`): string => `${nr} ${nr === 1 ? one : many}`;
 

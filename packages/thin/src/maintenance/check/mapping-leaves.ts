@@ -8,7 +8,7 @@
  */
 import { type Block, keyAt, valuesOffset } from '@pdata/persistent-data';
 import { dataBlockAt, timeAt } from '../../format/block-time.js';
-import type { Findings } from './findings.js';
+import { approximately, counted, type Findings } from './findings.js';
 import type { ReferenceCounts } from './reference-counts.js';
 
 export class MappingLeaves {
@@ -57,8 +57,8 @@ export class MappingLeaves {
       structure: 'mapping tree',
       blockNr: leaf.nr,
       message:
-        `virtual block ${keyAt(leaf, index)} is mapped to data block ${dataBlock} (at time ${timeAt(leaf.view, at)}), ` +
-        `but the pool has only ${this.#nrDataBlocks} data blocks`,
+        `virtual block ${approximately(keyAt(leaf, index))} is mapped to data block ${dataBlock} (at time ${timeAt(leaf.view, at)}), ` +
+        `but the pool has only ${counted(this.#nrDataBlocks, 'data block')}`,
       effect: 'Reading or writing that virtual block would reach behind the end of the data device.',
       nextStep:
         'Restore a backup of the metadata, or save what can be read: thin_dump --repair, then thin_restore to another device.',

@@ -12,7 +12,7 @@ import type { ThinSuperblock } from '../../format/superblock.js';
 import { type PointerSource, Role } from './block-census.js';
 import type { CheckContext } from './check-context.js';
 import { type DeviceEntry, DeviceTable } from './device-table.js';
-import type { CheckFinding } from './findings.js';
+import { approximately, type CheckFinding, counted } from './findings.js';
 import { MappingLeaves } from './mapping-leaves.js';
 import { NumberList } from './number-list.js';
 import type { ReferenceCounts } from './reference-counts.js';
@@ -201,8 +201,8 @@ export class PoolTrees {
       thinId,
       message:
         nrBad === 0
-          ? `thin device ${thinId}${whose} has ${nrEntries} mappings, but its details say ${mappedBlocks}`
-          : `the mappings of thin device ${thinId}${whose} are damaged in ${nrBad} places: ` +
+          ? `thin device ${thinId}${whose} has ${counted(nrEntries, 'mapping')}, but its details say ${mappedBlocks}`
+          : `the mappings of thin device ${thinId}${whose} are damaged in ${counted(nrBad, 'place')}: ` +
             `${nrEntries} of ${expected} can be found for sure`,
       effect:
         nrBad === 0
@@ -220,7 +220,7 @@ export class PoolTrees {
     this.#context.findings.addNotice({
       structure: TOP.structure,
       thinId: largestId,
-      message: `there is a thin device with the id ${largestId}, but ids end at ${MAX_THIN_ID}`,
+      message: `there is a thin device with the id ${approximately(largestId)}, but ids end at ${MAX_THIN_ID}`,
       effect: 'The kernel cannot activate or delete it.',
       nextStep: 'Dump the metadata, change the id, and restore it.',
     });

@@ -20,7 +20,7 @@ import {
 import { BitmapComparison, BitmapIndex, COUNTS_NEXT_STEP, type SpaceMapKind } from './bitmap-comparison.js';
 import { type PointerSource, Role } from './block-census.js';
 import type { CheckContext } from './check-context.js';
-import type { CheckFinding } from './findings.js';
+import { approximately, type CheckFinding, counted } from './findings.js';
 import { NumberList, WideNumberList } from './number-list.js';
 import { ReferenceCounts } from './reference-counts.js';
 import { type TreeKind, TreeWalker } from './tree-walker.js';
@@ -131,13 +131,13 @@ export abstract class SpaceMapAudit {
       this.context.findings.addNotice({ structure, message, effect, nextStep });
     if (nrWrongHints > 0) {
       notice(
-        `${nrWrongHints} of ${this.nrBitmaps} bitmaps have wrong hints in the index (free entries, or where they begin)`,
+        `wrong hints in the index for ${nrWrongHints} of ${counted(this.nrBitmaps, 'bitmap')} (free entries, or where they begin)`,
         'The kernel may overlook free blocks, or look for some where there are none.',
       );
     }
     if (nrAllocated !== root.nrAllocated) {
       notice(
-        `the superblock says that ${root.nrAllocated} ${kind} blocks are allocated, but it is ${nrAllocated}`,
+        `${kind} blocks allocated: ${approximately(root.nrAllocated)} by the superblock, but really ${nrAllocated}`,
         'Free space is reported wrongly by as much.',
       );
     }
@@ -185,7 +185,7 @@ export class DataSpaceMapAudit extends SpaceMapAudit {
     if (nrTooMany > 0) {
       this.fatal(
         bitmapRoot,
-        `the index lists ${nrTooMany} bitmaps too many for the ${nrBlocks} data blocks of the pool`,
+        `the index lists ${counted(nrTooMany, 'bitmap')} too many for the ${counted(nrBlocks, 'data block')} of the pool`,
       );
     }
     // Where part of the index is damaged, what is missing follows from that.
@@ -211,7 +211,7 @@ export class DataSpaceMapAudit extends SpaceMapAudit {
     const nrListed = this.index.blockNrs.reduce((nr, blockNr) => (blockNr === 0 ? nr : nr + 1), 0);
     this.fatal(
       this.root.bitmapRoot,
-      `the index lists ${nrListed} bitmaps, but the ${this.root.nrBlocks} data blocks of the pool need ${nrNeeded}`,
+      `the index lists ${counted(nrListed, 'bitmap')}, but ${nrNeeded} are needed for the ${counted(this.root.nrBlocks, 'data block')} of the pool`,
     );
   }
 }
@@ -279,7 +279,7 @@ export class MetadataSpaceMapAudit extends SpaceMapAudit {
       this.context.findings.addNotice({
         structure: this.structure,
         blockNr: bitmapRoot,
-        message: `the index has ${nrUnused} entries behind the last bitmap`,
+        message: `the index has ${counted(nrUnused, 'entry', 'entries')} behind the last bitmap`,
         effect: 'None: nobody looks at them, and growing the metadata replaces them.',
         nextStep: 'Nothing needs to be done.',
       });

@@ -12,7 +12,7 @@ import { MAX_DATA_BLOCKS, MAX_TIME } from '../../format/block-time.js';
 import { checkDataBlockSize } from '../../format/limits.js';
 import { readThinSuperblock, type ThinSuperblock, thinSuperblockValidator } from '../../format/superblock.js';
 import type { BlockReader } from './block-reader.js';
-import type { Findings } from './findings.js';
+import { approximately, counted, type Findings } from './findings.js';
 
 const STRUCTURE = 'thin superblock';
 const RESTORE =
@@ -37,15 +37,15 @@ export function checkSuperblock(reader: BlockReader, findings: Findings): ThinSu
   if (metadataSpaceMap.nrBlocks > Math.min(deviceBlocks, MAX_METADATA_BLOCKS)) {
     refuse(
       metadataSpaceMap.nrBlocks > MAX_METADATA_BLOCKS
-        ? `the metadata claims ${metadataSpaceMap.nrBlocks} blocks, more than the ${MAX_METADATA_BLOCKS} that any can have`
-        : `the metadata has ${metadataSpaceMap.nrBlocks} blocks, but the device only ${deviceBlocks}`,
+        ? `the metadata claims ${approximately(metadataSpaceMap.nrBlocks)} blocks, more than the ${MAX_METADATA_BLOCKS} that any can have`
+        : `the metadata has ${counted(metadataSpaceMap.nrBlocks, 'block')}, but the device only ${deviceBlocks}`,
       'The kernel refuses the pool, and blocks behind the end of the device are lost.',
       'If the device was cut short, give it its former size back. Otherwise restore a backup of the metadata.',
     );
   }
   if (dataSpaceMap.nrBlocks > MAX_DATA_BLOCKS) {
     refuse(
-      `the pool claims ${dataSpaceMap.nrBlocks} data blocks, more than the 2^40 that mappings can name`,
+      `the pool claims ${approximately(dataSpaceMap.nrBlocks)} data blocks, more than the 2^40 that mappings can name`,
       'The size of the pool is not known.',
     );
   }

@@ -123,7 +123,7 @@ describe('a pool of many leaves', () => {
     expect(findings[0]?.message).toContain(`block ${leaf}`);
     expect(summary).toMatchObject({ fatal: 2, countsVerified: false });
     expect(findings[1]?.message).toMatch(
-      /^the mappings of thin device 0 are damaged in 1 places: 59\d\d\d of 60000 can/,
+      /^the mappings of thin device 0 are damaged in 1 place: 59\d\d\d of 60000 can/,
     );
   });
 

@@ -28,7 +28,7 @@ import {
 } from '@pdata/persistent-data';
 import type { BlockCensus, PointerSource, Role } from './block-census.js';
 import type { BlockReader } from './block-reader.js';
-import type { CheckFinding, Findings } from './findings.js';
+import { approximately, type CheckFinding, type Findings } from './findings.js';
 import {
   HAS_PARENT,
   IS_BAD,
@@ -54,6 +54,8 @@ export interface TreeKind {
   readonly effect: string;
   readonly nextStep: string;
 }
+
+const shown = (key: number | undefined): string => approximately(key ?? 0);
 
 /** What {@link TreeWalker.settle} found below a root. */
 export interface TreeTotals {
@@ -319,14 +321,14 @@ export class TreeWalker {
         flag |= IS_MISPLACED;
         this.#fatal(
           blockNr,
-          `the node in block ${blockNr} has key ${lowest[blockNr]}, but a parent sends only keys from ${from[blockNr]} on there`,
+          `the node in block ${blockNr} has key ${shown(lowest[blockNr])}, but a parent sends only keys from ${shown(from[blockNr])} on there`,
         );
       }
       if (!isEmpty && below[blockNr] !== 0 && (highest[blockNr] as number) >= (below[blockNr] as number)) {
         flag |= IS_MISPLACED;
         this.#fatal(
           blockNr,
-          `the node in block ${blockNr} has key ${highest[blockNr]}, but a parent sends only keys below ${below[blockNr]} there`,
+          `the node in block ${blockNr} has key ${shown(highest[blockNr])}, but a parent sends only keys below ${shown(below[blockNr])} there`,
         );
       }
       if ((flag & IS_THIN) !== 0) {
