@@ -31,7 +31,10 @@ export interface DumpSummary {
   readonly nrMappings: number;
   /** Parts that several devices share. */
   readonly nrSharedParts: number;
-  /** What could not be read; empty without `repair`, which alone goes on after damage. */
+  /**
+   * What could not be read, or contradicts the format so that it was left out, or that a restore will refuse it; empty
+   * without `repair`, which alone goes on after damage.
+   */
   readonly lost: readonly ThinDamageError[];
 }
 

@@ -20,6 +20,7 @@ import { JsonWriter } from './json-writer.js';
 import { type LeafBatch, LeafWalk } from './leaf-walk.js';
 import { MAX_CHILDREN, NodeReader } from './node-reader.js';
 import { readOutline } from './outline.js';
+import { dropOutside } from './outside-mappings.js';
 import type { PoolDevice, PoolOutline } from './pool-roots.js';
 import { SharedLeaves } from './shared-leaves.js';
 import { ThinDamageError, virtualBlocksInWords } from './thin-damage.js';
@@ -178,6 +179,7 @@ class Dump {
   #leaf(i: number, device: PoolDevice | undefined, low: number, high: number): void {
     try {
       const leaf = this.#reader.leaf(i, low, high);
+      if (this.#outline.endOfData < Number.POSITIVE_INFINITY) dropOutside(leaf, this.#outline.endOfData);
       this.#writer.leaf(leaf);
       this.#nrMappings += leaf.view.getUint32(16, true);
     } catch (error) {

@@ -34,11 +34,17 @@ import type { NodeReader } from './node-reader.js';
 import { type PoolRoots, readDetails, readMappingRoots } from './pool-roots.js';
 import { ThinDamageError } from './thin-damage.js';
 
-/** The superblock is lost, and with it the size of a data block, which nothing else tells. */
+/** The superblock is lost or says nonsense of it: the size of a data block, which nothing else tells. */
 export class DataBlockSizeNeededError extends StoreError {
   override readonly name = 'DataBlockSizeNeededError';
   readonly code = 'ERR_DATA_BLOCK_SIZE_NEEDED';
 }
+
+/** In the words of thin_dump. @param cause what is wrong with the superblock */
+export const dataBlockSizeNeeded = (cause: CorruptBlockError): DataBlockSizeNeededError =>
+  new DataBlockSizeNeededError(
+    `data block size needs to be provided due to corruption in the superblock (${cause.message})`,
+  );
 
 /** No tree is deeper: see leaf-walk.ts. */
 const MAX_DEPTH = 24;
@@ -84,9 +90,7 @@ export function findLostRoots(
   cause: CorruptBlockError,
 ): PoolRoots {
   if (options.dataBlockSize === undefined) {
-    throw new DataBlockSizeNeededError(
-      `data block size needs to be provided due to corruption in the superblock (${cause.message})`,
-    );
+    throw dataBlockSizeNeeded(cause);
   }
   const kinds = new Scan(device, reader.nrBlocks, options).kinds;
   const pairs = pairsAmong(reader, kinds).sort(newestFirst).slice(0, MAX_PAIRS);

@@ -51,7 +51,7 @@ function intact(device: BlockSource, reader: NodeReader, options: DumpOptions): 
   const mappingRoots = readMappingRoots(reader, roots.mappingRoot, incomplete('the list of mapping trees'));
   requireSameDevices(details, mappingRoots, roots);
   const devices = [...mappingRoots].map(([thinId, rootNr]) => ({ rootNr, printed: details.get(thinId)! }));
-  return { superblock: roots.superblock, devices, bad: new Set(), lost: [] };
+  return { superblock: roots.superblock, devices, bad: new Set(), endOfData: Number.POSITIVE_INFINITY, lost: [] };
 }
 
 /** Damage that concerns every device. */

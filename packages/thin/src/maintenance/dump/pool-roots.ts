@@ -27,6 +27,8 @@ export interface PoolOutline {
   readonly devices: readonly PoolDevice[];
   /** Blocks that a repairing dump passes over, because they are damaged or hold keys that belong elsewhere. */
   readonly bad: ReadonlySet<number>;
+  /** A repairing dump leaves out mappings to this data block and above; infinite where there are none to leave out. */
+  readonly endOfData: number;
   readonly lost: readonly ThinDamageError[];
 }
 

@@ -3,7 +3,7 @@ import { Block, nodeValidator } from '@pdata/persistent-data';
 import { FaultyMetadataDevice } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { FIXTURES, fixtureBytes, fixtureImage } from '../../../test/fixture-images.js';
-import { expectSound, newPool, thrownBy, writeRange } from '../../../test/pool.js';
+import { expectSound, newPool, patchSuperblock, thrownBy, writeRange } from '../../../test/pool.js';
 import { readPoolImage } from '../../../test/pool-image.js';
 import { dumped, dumpText, mappingsIn, restored } from '../../../test/texts.js';
 import { DataBlockSizeNeededError } from './lost-roots.js';
@@ -228,4 +228,156 @@ describe('without a superblock', () => {
     expect(summary.lost.map(({ thinId }) => thinId)).toEqual([undefined, 1, 2]);
     expectRestorable(text);
   });
+});
+
+describe('a mapping to a data block that the data device does not have', () => {
+  /** Sends the given entries of a leaf to data blocks from 2^29 on, and seals it again. */
+  function sendOutside(bytes: Uint8Array, leafNr: number, entries: readonly number[]): void {
+    const leaf = blockOf(bytes, leafNr);
+    for (const i of entries) leaf.view.setBigUint64(2048 + 8 * i, (BigInt(2 ** 29 + i) << 24n) | 1n, true);
+    nodeValidator.prepare(leaf);
+  }
+  const plain = (bytes: Uint8Array): string => dumpText(new MemoryMetadataDevice({ bytes, readOnly: true }));
+  const blocksOf = (text: string): Map<number, string[]> =>
+    new Map(Object.entries(mappingsIn(text)).map(([attributes, mappings]) => [idOf(attributes), mappings]));
+
+  it.each([
+    ['xml', {}],
+    ['the devices alone', { skipMappings: true }],
+  ])('is left out of all devices that share it, counted out and told: %s', (_, options) => {
+    const { bytes, roots } = aPool();
+    const before = blocksOf(plain(bytes));
+    sendOutside(bytes, nodesOf(bytes, roots[0] as number).leaves[0] as number, [0, 5, 6, 7, 20]);
+    const { text, summary } = repaired(bytes, options);
+    expect(summary.lost.map(({ thinId, effect }) => [thinId, effect])).toEqual(
+      [1, 2].map((thinId) => [
+        thinId,
+        `virtual blocks 0, 5 to 7, 20 of thin device ${thinId} are lost: they are mapped outside the data device and left out`,
+      ]),
+    );
+    expect(summary.lost[0]?.message).toMatch(
+      /data block of virtual block 0 is 536870912, expected below 10000, .*; if the data device is larger than 10000 blocks, dump again with --nr-data-blocks$/,
+    );
+    expect([...text.matchAll(/mapped_blocks="(\d+)"/g)].map(([, nr]) => Number(nr))).toEqual([2995, 2995, 20]);
+    if ('skipMappings' in options) return;
+    const dropped = new Set(['0', '5', '6', '7', '20']);
+    for (const [thinId, mappings] of blocksOf(text)) {
+      const left = before.get(thinId)!.filter((mapping) => thinId === 7 || !dropped.has(mapping.split(' ')[0]!));
+      expect(mappings).toEqual(left);
+    }
+    expectRestorable(text);
+  });
+
+  it('is printed by a dump that does not repair, as 1.1.0 does', () => {
+    const { bytes, roots } = aPool();
+    sendOutside(bytes, roots[2] as number, [3]);
+    expect(plain(bytes)).toContain('<single_mapping origin_block="8" data_block="536870915" time="1"/>');
+    const { text, summary } = repaired(bytes);
+    expect(summary.lost.map(({ effect }) => effect)).toEqual([
+      'virtual block 8 of thin device 7 is lost: it is mapped outside the data device and left out',
+    ]);
+    expectRestorable(text);
+  });
+
+  it('is not outside when the data device is said to be larger', () => {
+    const { bytes, roots } = aPool();
+    sendOutside(bytes, roots[2] as number, [3]);
+    const { text, summary } = repaired(bytes, { nrDataBlocks: 2 ** 29 + 4 });
+    expect(summary.lost).toEqual([]);
+    expect(text === plain(bytes).replace('nr_data_blocks="10000"', 'nr_data_blocks="536870916"')).toBe(true);
+  });
+
+  it('takes a whole leaf with it when all are', () => {
+    const { bytes, roots } = aPool();
+    sendOutside(bytes, roots[2] as number, [...Array(20).keys()]);
+    const { text, summary } = repaired(bytes);
+    expect(summary.lost.map(({ effect }) => effect)).toEqual([expect.stringMatching(/^virtual blocks 5 to 24 of/)]);
+    expect(blocksOf(text).get(7)).toEqual([]);
+    expectRestorable(text);
+  });
+
+  it('is told by number when there are very many', () => {
+    const { bytes, roots } = aPool();
+    sendOutside(
+      bytes,
+      nodesOf(bytes, roots[0] as number).leaves[0] as number,
+      [...Array(60).keys()].map((i) => 2 * i),
+    );
+    const { text, summary } = repaired(bytes);
+    expect(summary.lost.length).toBe(2);
+    expect(summary.lost[0]?.effect).toMatch(/^virtual blocks 0, 2, 4, 6, 8, 10, 12, 14 and 52 more of thin device 1 /);
+    expectRestorable(text);
+  });
+});
+
+describe('a superblock with figures that no pool has', () => {
+  function poolWith(patch: (view: DataView) => void): Uint8Array {
+    const { bytes } = aPool();
+    patchSuperblock(bytes, patch);
+    return bytes;
+  }
+  const NR_DATA_BLOCKS_AT = 64;
+
+  it.each([0, 17, 129, 2097280])('needs to be told the data block size instead of %i', (size) => {
+    const bytes = poolWith((view) => view.setUint32(336, size, true));
+    const error = thrownBy(() => repaired(bytes));
+    expect(error).toBeInstanceOf(DataBlockSizeNeededError);
+    expect(error.message).toMatch(
+      new RegExp(
+        `^data block size needs to be provided due to corruption in the superblock \\(.* is ${size}, expected a`,
+      ),
+    );
+    const { text, summary } = repaired(bytes, { dataBlockSize: 256 });
+    expect(summary.lost).toEqual([]);
+    expect(text).toContain('data_block_size="256"');
+    expectRestorable(text);
+  });
+
+  it('loses a number of data blocks that is too large, and takes the end of what is mapped', () => {
+    const bytes = poolWith((view) => view.setBigUint64(NR_DATA_BLOCKS_AT, 2n ** 40n + 1n, true));
+    const { text, summary } = repaired(bytes);
+    expect(text).toContain('nr_data_blocks="3030"');
+    expect(summary.lost.map(({ message }) => message)).toEqual([
+      'thin superblock in block 0: nr data blocks is 1099511627777, expected at most 1099511627776: the size of the data ' +
+        'device is lost, and 3030 blocks, the end of what is mapped, are printed for it; if the data device is larger, ' +
+        'dump again with --nr-data-blocks',
+    ]);
+    expectRestorable(text);
+    const told = repaired(bytes, { nrDataBlocks: 10_000 });
+    expect(told.summary.lost).toEqual([]);
+    expect(told.text).toContain('nr_data_blocks="10000"');
+  });
+
+  it('leaves out what a number of data blocks that is too small does not reach', () => {
+    const bytes = poolWith((view) => view.setBigUint64(NR_DATA_BLOCKS_AT, 1000n, true));
+    const { text, summary } = repaired(bytes);
+    expect(summary.lost.map(({ thinId }) => thinId)).toEqual([1, 2, 7]);
+    expectRestorable(text);
+    expect(repaired(bytes, { nrDataBlocks: 10_000 }).summary.lost).toEqual([]);
+  });
+
+  it('keeps a time that no mapping can carry, and says that a restore refuses it', () => {
+    const bytes = poolWith((view) => view.setUint32(44, 2 ** 24, true));
+    const { text, summary } = repaired(bytes);
+    expect(text).toContain('time="16777216" transaction=');
+    expect(summary.lost.map(({ message }) => message)).toEqual([
+      expect.stringMatching(
+        /^thin superblock in block 0: time is 16777216, expected below 16777216: it is printed as it is, but a restore will refuse it: times have 24 bits/,
+      ),
+    ]);
+    expect(thrownBy(() => restored(text)).message).toMatch(/time is 16777216/);
+    expectRestorable(text.replace('time="16777216"', 'time="1"'));
+  });
+});
+
+it('keeps a time of a device that no mapping can carry, and says that a restore refuses it', () => {
+  const { bytes, detailsRoot } = aPool();
+  const details = blockOf(bytes, detailsRoot);
+  details.view.setUint32(1040 + 20, 2 ** 24 + 7, true);
+  nodeValidator.prepare(details);
+  const { text, summary } = repaired(bytes);
+  expect(text).toContain('snap_time="16777223"');
+  expect(summary.lost.map(({ thinId, detail }) => [thinId, detail.blockNr, detail.found])).toEqual([
+    [1, detailsRoot, 2 ** 24 + 7],
+  ]);
 });
