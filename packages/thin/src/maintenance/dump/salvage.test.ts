@@ -381,3 +381,18 @@ it('keeps a time of a device that no mapping can carry, and says that a restore 
     [1, detailsRoot, 2 ** 24 + 7],
   ]);
 });
+
+it('keeps a thin id that no device can have, and says that a restore refuses it', () => {
+  const { bytes, mappingRoot, detailsRoot } = aPool();
+  for (const rootNr of [mappingRoot, detailsRoot]) {
+    const root = blockOf(bytes, rootNr);
+    root.view.setBigUint64(32 + 16, 2n ** 24n, true);
+    nodeValidator.prepare(root);
+  }
+  const { text, summary } = repaired(bytes);
+  expect(summary.lost.map(({ effect }) => effect)).toEqual([
+    'thin device 16777216 is printed as it is, but a restore will refuse it: thin ids have 24 bits',
+  ]);
+  expect(thrownBy(() => restored(text)).message).toMatch(/dev_id is 16777216/);
+  expectRestorable(text.replace('dev_id="16777216"', 'dev_id="7"'));
+});

@@ -15,7 +15,7 @@
  */
 import { CorruptBlockError } from '@pdata/device';
 import { MAX_DATA_BLOCKS, MAX_TIME } from '../../format/block-time.js';
-import { checkDataBlockSize } from '../../format/limits.js';
+import { checkDataBlockSize, MAX_THIN_ID } from '../../format/limits.js';
 import type { DumpOptions } from './dump-options.js';
 import type { DumpedDevice, DumpedSuperblock } from './dump-writer.js';
 import type { ForgivingSource } from './forgiving-source.js';
@@ -78,6 +78,7 @@ class Salvage {
         (virtualBlock, dataBlock, leafNr) => outside.add(virtualBlock, dataBlock, leafNr),
       );
       this.#loseOutside(outside, thinId, endOfData);
+      this.#tellThinId(thinId, roots);
       devices.push({ rootNr, printed: this.#record(thinId, details.get(thinId), nrMappings, roots) });
     }
     for (const thinId of details.keys()) {
@@ -202,6 +203,17 @@ class Salvage {
       );
     }
     return { ...superblock, nrDataBlocks: nrMapped };
+  }
+
+  #tellThinId(thinId: number, { mappingRoot }: PoolRoots): void {
+    if (thinId <= MAX_THIN_ID) return;
+    const error = corruptNode(mappingRoot, 'thin id', thinId, `at most ${MAX_THIN_ID}`);
+    this.#lose(
+      error,
+      undefined,
+      `thin device ${thinId} is printed as it is, but a restore will refuse it: thin ids have 24 bits`,
+      'give it an unused dev_id in the dump, and restore it then',
+    );
   }
 
   #tellTimes({ thinId, creationTime, snapshottedTime }: DumpedDevice, { detailsRoot }: PoolRoots): void {
