@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { flipBit } from '../../test/damage.js';
+import { editSuperblock, flipBit } from '../../test/damage.js';
 import { kernelImage, runTool, scratchDirectory, writeImage } from '../../test/run-tool.js';
 import { BrokenPipeError } from '../io/io.js';
 
@@ -213,6 +213,31 @@ describe('thin_dump of a pool without a superblock', () => {
     const { exitCode, stderr } = await runTool(`thin_dump --repair ${path}`);
     expect(exitCode).toBe(64);
     expect(stderr).toContain('is dm-cache metadata\n  next step: use cache_check');
+  });
+});
+
+describe('thin_dump --repair of a pool whose superblock says nonsense', () => {
+  const image = kernelImage('thin-basic');
+  editSuperblock(image, (superblock) => {
+    superblock.dataBlockSize = 17;
+    superblock.dataSpaceMap = { ...superblock.dataSpaceMap, nrBlocks: 100 };
+  });
+  const path = writeImage(directory, 'nonsense.img', image);
+
+  it('asks for the data block size, and then dumps what can be restored', async () => {
+    const asked = await runTool(`thin_dump --repair ${path}`);
+    expect(asked).toMatchObject({ exitCode: 64, stdout: '' });
+    expect(asked.stderr).toMatch(
+      /^data block size needs to be provided due to corruption in the superblock .* is 17, .*\n {2}next step: give --data-block-size/,
+    );
+    const xml = join(directory, 'nonsense.xml');
+    const { exitCode, stderr } = await runTool(`thin_dump --repair --data-block-size 128 -o ${xml} ${path}`);
+    expect(exitCode).toBe(0);
+    expect(stderr).toMatch(
+      /^lost: btree node in block \d+: data block of virtual block \d+ is \d+, .*\n {2}effect: virtual blocks .* of thin device 0 are lost.*\n {2}next step: .*--nr-data-blocks/,
+    );
+    const output = writeImage(directory, 'restored.img', Buffer.alloc(1 << 20));
+    expect(await runTool(`thin_restore -q -i ${xml} -o ${output}`)).toMatchObject({ exitCode: 0, stderr: '' });
   });
 });
 
