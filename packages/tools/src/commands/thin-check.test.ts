@@ -57,6 +57,13 @@ describe('thin_check of sound metadata prints what 1.1.0 prints', () => {
   });
 });
 
+it('thin_check tells what to do about a note', async () => {
+  const path = image((bytes) => editSuperblock(bytes, (pool) => Object.assign(pool, { version: 9 })));
+  const { exitCode, stderr } = await runTool(`thin_check ${path}`);
+  expect(exitCode).toBe(0);
+  expect(stderr).toMatch(/\nnote: thin superblock: the version is 9.*\n {2}effect: .*\n {2}next step: Nothing needs/);
+});
+
 it('thin_check shows a number of 64 bits as it is on the disk', async () => {
   const path = image((bytes) => bytes.fill(0xff, 0, 4096));
   const { stderr } = await runTool(`thin_check ${path}`);

@@ -199,7 +199,9 @@ function isAcceptable(summary: CheckSummary | RepairSummary, ignoreNonFatal: boo
 function tellVerdict(summary: CheckSummary | RepairSummary, progress: ProgressDisplay): void {
   const { fatal, shape, leaks, findingsLeftOut, notices, needsCheck } = summary;
   const say = (text: string): void => progress.line(text);
-  for (const { structure, message, effect } of notices) say(`note: ${structure}: ${message}\n  effect: ${effect}`);
+  for (const { structure, message, effect, nextStep } of notices) {
+    say(`note: ${structure}: ${message}\n  effect: ${effect}\n  next step: ${nextStep}`);
+  }
   if (findingsLeftOut > 0) say(`${findingsLeftOut} more findings were counted, but are not shown`);
   if (fatal > 0) say(`${counted(fatal, 'fatal error')} found${'repaired' in summary ? '; nothing was written' : ''}`);
   if (shape > 0) say(`${counted(shape, 'misshapen node')} found`);

@@ -130,6 +130,26 @@ describe('thin_restore', async () => {
     }
   });
 
+  it('says in words why the output cannot be looked at, and what to do when it is in use', async () => {
+    const loop = `${directory}/output-loop`;
+    symlinkSync(loop, loop);
+    const looped = await runTool(`thin_restore -i ${xml} -o ${loop}`);
+    expect(looped).toEqual({
+      exitCode: 64,
+      stdout: '',
+      stderr: `cannot write '${loop}': too many symbolic links encountered\n  next step: check the path\n`,
+    });
+    const output = target();
+    const other = openFileMetadataDevice(output, { mode: 'write' });
+    try {
+      const { exitCode, stderr } = await runTool(`thin_restore -i ${xml} -o ${output}`);
+      expect(exitCode).toBe(64);
+      expect(stderr).toContain('\n  effect: nothing has been written\n  next step: end what uses it');
+    } finally {
+      other.close();
+    }
+  });
+
   it('says where the XML is wrong, and that the output holds no metadata now', async () => {
     const output = target();
     const bad = textFile('bad.xml', readFileSync(xml, 'utf8').replace('snap_time="2"', 'snap_time="2" colour="blue"'));

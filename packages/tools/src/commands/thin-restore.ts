@@ -7,8 +7,8 @@
  *
  * Format: docs/format/tools.md, sections 2 and 5.
  */
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
-import { BLOCK_SIZE, type MetadataDevice } from '@pdata/device';
+import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
+import { BLOCK_SIZE, DeviceBusyError, DeviceOpenError, type MetadataDevice } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
 import {
   MAX_DATA_BLOCKS,
@@ -22,6 +22,7 @@ import { value } from '../command-line/option-table.js';
 import { anyText, u32, u64 } from '../command-line/value-types.js';
 import { SUCCESS } from '../exit-codes.js';
 import { foreignContent, NR_BYTES_TO_LOOK_AT } from '../failure/foreign-content.js';
+import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
 import { drive } from '../io/drive.js';
 import { isSameFile } from '../io/dump-output.js';
@@ -74,7 +75,7 @@ Examples:
     const { input, output } = options;
     const nrInputBytes = checkInput(input);
     checkOutput(output, input);
-    const device = openFileMetadataDevice(output, { mode: 'write' });
+    const device = openOutput(output);
     try {
       // A block device tells its size only when it is open.
       if (device.nrBlocks < MIN_OUTPUT_BLOCKS) throw tooSmall(output, device.nrBlocks * BLOCK_SIZE);
@@ -151,7 +152,7 @@ const isThinMetadata = (start: Uint8Array): boolean =>
   start.length >= 40 && new DataView(start.buffer, start.byteOffset).getBigUint64(32, true) === 27022010n;
 
 function checkOutput(path: string, inputPath: string): void {
-  const stats = statSync(path, { throwIfNoEntry: false });
+  const stats = outputStats(path);
   if (stats === undefined) {
     throw new ToolError('ERR_NO_OUTPUT', `Couldn't find output file '${path}'`, {
       nextStep: `thin_restore does not create it: make a file first (truncate -s 16M '${path}'); thin_metadata_size tells a size`,
@@ -168,6 +169,28 @@ function checkOutput(path: string, inputPath: string): void {
     });
   }
   if (stats.isFile() && stats.size < MIN_OUTPUT_BLOCKS * BLOCK_SIZE) throw tooSmall(path, stats.size);
+}
+
+function outputStats(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (cause) {
+    const message = `cannot write '${path}': ${systemProblem(cause) ?? (cause as Error).message}`;
+    throw new ToolError('ERR_OUTPUT', message, { nextStep: 'check the path' }, { cause });
+  }
+}
+
+function openOutput(path: string): MetadataDevice & { close(): void } {
+  try {
+    return openFileMetadataDevice(path, { mode: 'write' });
+  } catch (error) {
+    const isBusy = error instanceof DeviceBusyError;
+    if (!isBusy && !(error instanceof DeviceOpenError)) throw error;
+    const nextStep = isBusy
+      ? 'end what uses it (LVM: lvchange -an VG/POOL), or give another output'
+      : 'check the path, and that you have the permission to write to it';
+    throw new ToolError(error.code, error.message, { effect: 'nothing has been written', nextStep }, { cause: error });
+  }
 }
 
 function tooSmall(path: string, nrBytes: number): ToolError {

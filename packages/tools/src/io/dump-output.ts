@@ -3,6 +3,7 @@
  * begin leaves an existing file alone. The input is never taken as output: opening it would empty it.
  */
 import { closeSync, openSync, statSync, writeSync } from 'node:fs';
+import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
 import type { Io } from './io.js';
 
@@ -24,7 +25,7 @@ export function fileOutput(path: string, inputPath: string): DumpOutput {
     } catch (cause) {
       throw new ToolError(
         'ERR_OUTPUT',
-        `output error: cannot write '${path}': ${(cause as Error).message}`,
+        `output error: cannot write '${path}': ${systemProblem(cause) ?? (cause as Error).message}`,
         { nextStep: 'give a path that can be written, on a file system with room for it' },
         { cause },
       );
@@ -33,7 +34,7 @@ export function fileOutput(path: string, inputPath: string): DumpOutput {
   return {
     write(data) {
       if (fd === undefined) {
-        if (isSameFile(path, inputPath)) {
+        if (attempt(() => isSameFile(path, inputPath))) {
           throw new ToolError('ERR_OUTPUT', `output error: '${path}' is the input itself`, {
             nextStep: 'give another output',
           });

@@ -5,11 +5,21 @@
  * Reading the superblock here, before any work, lets a command tell a wrong device from a damaged one.
  */
 import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
-import { BLOCK_SIZE, CorruptBlockError, DeviceBusyError, type MetadataDevice, type StoreError } from '@pdata/device';
+import {
+  BLOCK_SIZE,
+  CorruptBlockError,
+  DeviceBusyError,
+  DeviceOpenError,
+  type MetadataDevice,
+  type StoreError,
+} from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
 import { DataBlockSizeNeededError, NoMetadataSnapshotError, ThinDamageError } from '@pdata/thin';
 import { foreignContent, looksLikeXml, NR_BYTES_TO_LOOK_AT } from '../failure/foreign-content.js';
+import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
+
+const CHECK_PATH = 'check the path, and that you have the permission to read it';
 
 export interface OpenInputOptions {
   readonly mode: 'read' | 'write';
@@ -44,6 +54,10 @@ function openInput(path: string, { mode, ofMetadataSnapshot }: OpenInputOptions)
   try {
     return openFileMetadataDevice(path, { mode, lock: !ofMetadataSnapshot });
   } catch (error) {
+    if (error instanceof DeviceOpenError) {
+      const nextStep = mode === 'read' ? CHECK_PATH : 'check the path, and that you have the permission to write to it';
+      throw new ToolError(error.code, error.message, { nextStep }, { cause: error });
+    }
     if (!(error instanceof DeviceBusyError)) throw error;
     throw new ToolError(
       error.code,
@@ -77,9 +91,9 @@ export function reading<T>(path: string, work: () => T): T {
   try {
     return work();
   } catch (cause) {
-    const [, problem] = /^E[A-Z]+: (.+?), \w+/.exec((cause as Error).message) ?? [];
+    const problem = systemProblem(cause);
     if (problem === undefined) throw cause;
-    const nextStep = 'check the path, and that you have the permission to read it';
+    const nextStep = CHECK_PATH;
     throw new ToolError('ERR_NO_INPUT', `cannot read '${path}': ${problem}`, { nextStep }, { cause });
   }
 }
