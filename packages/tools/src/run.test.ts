@@ -27,6 +27,21 @@ describe('pdata', () => {
     expect(unknown.stderr).toContain('Usage: pdata <command> <args>');
   });
 
+  it('tells its exit codes', async () => {
+    const { stdout } = await runTool('--help');
+    expect(stdout).toContain('Exit codes: 0 done; 2 ');
+    expect(stdout).toMatch(/64 anything else, such as no command\nor an unknown one/);
+  });
+
+  it('shows what a terminal would obey, and does not send it there', async () => {
+    for (const line of ['\x1b[2Jx', 'thin_check \x1b[2Jx', 'thin_ls a \x1b[2Jx', 'thin_check --\x1b[2Jx']) {
+      const { stderr } = await runTool(line);
+      expect(stderr).toContain('\\x1b[2Jx');
+      expect(stderr).not.toContain('\x1b');
+    }
+    expect((await runTool(['thin_check', 'a\u202eb\x9b'])).stderr).toContain("'a\\u202eb\\x9b'");
+  });
+
   it('has a separate program for each command, which begins with its name', () => {
     expect(Object.keys(manifest.bin).sort()).toEqual([...NAMES, 'pdata'].sort());
     for (const name of NAMES) {

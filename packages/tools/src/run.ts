@@ -7,6 +7,7 @@ import { COMMANDS } from './commands/registry.js';
 import { FAILURE, SUCCESS } from './exit-codes.js';
 import { failureReport, failureText } from './failure/failure-report.js';
 import { BrokenPipeError, type Io } from './io/io.js';
+import { printable } from './io/printable.js';
 import { PDATA_VERSION } from './version.js';
 
 /**
@@ -30,7 +31,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     io.err(`${name === undefined ? 'which command?' : unrecognized(name)}\n\n${overview()}\n`);
     return FAILURE;
   } catch (error) {
-    if (!(error instanceof BrokenPipeError)) io.err(failureText(failureReport(error, io.isDebugging)));
+    if (!(error instanceof BrokenPipeError)) io.err(printable(failureText(failureReport(error, io.isDebugging))));
     return FAILURE;
   }
 }
@@ -40,7 +41,7 @@ function unrecognized(name: string): string {
     name,
     COMMANDS.map((command) => command.name),
   );
-  return `unrecognised command '${name}'${similar === undefined ? '' : `; did you mean '${similar}'?`}`;
+  return `unrecognised command '${printable(name)}'${similar === undefined ? '' : `; did you mean '${similar}'?`}`;
 }
 
 function overview(): string {
@@ -53,5 +54,8 @@ function overview(): string {
     ...COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
     '',
     "Each is a program of its own too. 'pdata COMMAND --help' tells all about it.",
+    '',
+    'Exit codes: 0 done; 2 the command line of a command cannot be understood; 64 anything else, such as no command',
+    'or an unknown one; 130 interrupted.',
   ].join('\n');
 }

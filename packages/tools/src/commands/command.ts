@@ -17,6 +17,7 @@ import { FAILURE, SUCCESS, USAGE } from '../exit-codes.js';
 import { type FailureReport, failureReport, failureText } from '../failure/failure-report.js';
 import { ToolError } from '../failure/tool-error.js';
 import { BrokenPipeError, InterruptedError, type Io } from '../io/io.js';
+import { printable } from '../io/printable.js';
 import { ProgressDisplay } from '../io/progress-display.js';
 import { COMPATIBLE_VERSION } from '../version.js';
 import { jsonText } from './json-text.js';
@@ -135,7 +136,7 @@ class Run<Table extends OptionTable> {
       : failureReport(error, io.isDebugging);
     const hasExitCode = error instanceof ToolError || error instanceof InterruptedError;
     const exitCode = isUsage ? USAGE : hasExitCode ? error.exitCode : FAILURE;
-    if (!this.#isQuiet) io.err(isUsage ? `${error.message}\n` : failureText(report));
+    if (!this.#isQuiet) io.err(printable(isUsage ? `${error.message}\n` : failureText(report)));
     try {
       this.#printDocument(exitCode, [report]);
     } catch {

@@ -6,6 +6,7 @@
  */
 import type { Progress } from '@pdata/thin';
 import type { Io } from './io.js';
+import { printable } from './printable.js';
 
 const REDRAW_MS = 100;
 /** Short work shows no bar at all. */
@@ -48,7 +49,7 @@ export class ProgressDisplay {
   line(text: string): void {
     if (this.#isQuiet()) return;
     this.clear();
-    this.#io.err(`${text}\n`);
+    this.#io.err(`${printable(text)}\n`);
   }
 
   /** Takes the bar away. */
