@@ -14,7 +14,7 @@ import { cacheFolder, Expected, program, root, tool } from './workspace.mjs';
 const EVERYTHING = ['packages', '.dev/tsconfig.tests.json'];
 const jobs = {
   start() {
-    mustBuild(['examples/read-a-pool', 'packages/tools']);
+    mustBuild(['examples/read-a-pool', 'packages/tools', 'packages/testing']);
     return packageScript('examples/read-a-pool', 'start');
   },
   test,
