@@ -6,8 +6,9 @@
  *
  * Format: docs/format/tools.md, sections 2, 5 and 6; the JSON form, @pdata/thin's maintenance/dump/json-writer.ts.
  */
-import type { MetadataDevice } from '@pdata/device';
-import { type DumpOptions, type DumpSummary, dumpThin } from '@pdata/thin';
+import { BLOCK_SIZE, CorruptBlockError, DeviceError, type MetadataDevice } from '@pdata/device';
+import { Block } from '@pdata/persistent-data';
+import { type DumpOptions, type DumpSummary, dumpThin, thinSuperblockValidator } from '@pdata/thin';
 import { flag, optionalValue, repeatable, value } from '../command-line/option-table.js';
 import { anyText, oneOf, u32, u64 } from '../command-line/value-types.js';
 import { FAILURE, SUCCESS } from '../exit-codes.js';
@@ -87,6 +88,9 @@ Examples:
     return withInput(positional, { mode: 'read', ofMetadataSnapshot }, async (device) => {
       const toFile = options.output !== undefined;
       const output = toFile ? fileOutput(options.output, positional) : standardOutput(io);
+      if (options.repair && options['data-block-size'] !== undefined && isSuperblockLost(device)) {
+        progress.title(`the superblock is lost: searching ${device.nrBlocks} blocks for the pool's trees`);
+      }
       const devices = options['dev-id'].map(Number); // ids end at 2^24: what rounding changes names none
       const dump = newDump(device, {
         format: options.json ? 'json' : (options.format ?? 'xml'),
@@ -120,6 +124,19 @@ function newDump(device: MetadataDevice, options: DumpOptions): Generator<Uint8A
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new ToolError('ERR_OPTION', error.message, { effect: 'nothing has been dumped' }, { cause: error });
+  }
+}
+
+/** Then the repair reads the whole device before it writes anything, which can take minutes. */
+function isSuperblockLost(device: MetadataDevice): boolean {
+  const block = new Block(new Uint8Array(BLOCK_SIZE), 0);
+  try {
+    device.read(0, block.bytes);
+    thinSuperblockValidator.check(block);
+    return false;
+  } catch (error) {
+    if (error instanceof CorruptBlockError || error instanceof DeviceError) return true;
+    throw error;
   }
 }
 
