@@ -32,13 +32,15 @@ export class CorruptBlockError extends StoreError {
   readonly code = 'ERR_CORRUPT_BLOCK';
   constructor(readonly detail: CorruptBlockDetail) {
     const { structure, blockNr, field, found, expected } = detail;
-    super(`${structure} in block ${blockNr}: ${field} is ${shown(found)}, expected ${shown(expected)}`);
+    super(`${structure} in block ${shown(blockNr)}: ${field} is ${shown(found)}, expected ${shown(expected)}`);
   }
 }
 
 /** A number above 2^53 has been rounded on its way here; its last digits are not those on the disk. */
 const shown = (value: number | bigint | string): string =>
-  typeof value === 'number' && value > Number.MAX_SAFE_INTEGER ? `about ${value}` : `${value}`;
+  typeof value === 'number' && Number.isFinite(value) && value > Number.MAX_SAFE_INTEGER
+    ? `about ${value}`
+    : `${value}`;
 
 /** The operating system refused a read, a write or a flush. `cause` is its own error. */
 export class DeviceError extends StoreError {

@@ -364,8 +364,10 @@ describe('block numbers outside the device', () => {
       ]) {
         expect(refused).toThrow(CorruptBlockError);
       }
+      // From 2^53 on it may have been rounded on its way here, and is not shown as exact.
+      const shown = nr === 2 ** 53 ? 'about 9007199254740992' : nr === 1.8e19 ? 'about 18000000000000000000' : `${nr}`;
       expect(() => blocks.read(nr, kind)).toThrow(
-        `leaf in block ${nr}: block number is ${nr}, expected below 10, the size of the device`,
+        `leaf in block ${shown}: block number is ${shown}, expected below 10, the size of the device`,
       );
       expect(numberIn(blocks, 3, kind)).toBe(1003);
       blocks.flush();
