@@ -14,9 +14,10 @@ import { describe, expect, it } from 'vitest';
 const LAYERS = [
   ['device'],
   ['persistent-data'],
-  ['thin', 'clone', 'mirror', 'cache', 'era', 'lmdb'],
-  ['testing'],
-  ['tools', 'nbd', 'inspector'],
+  ['thin', 'clone', 'mirror', 'cache', 'era'],
+  ['lmdb', 'testing'],
+  ['nbd'],
+  ['tools', 'inspector'],
   ['conformance'],
   ['benchmarks', 'examples'],
 ];

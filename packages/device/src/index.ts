@@ -5,6 +5,14 @@
  */
 export { blocksInWords, nrBlocksOfRun, requireDeviceSize } from './block-run.js';
 export {
+  type AllocationExtent,
+  type DataDevice,
+  type DataDeviceHints,
+  SECTOR_SIZE,
+  type WriteOptions,
+  type WriteZeroesOptions,
+} from './data-device.js';
+export {
   ClosedError,
   type CorruptBlockDetail,
   CorruptBlockError,

@@ -21,6 +21,11 @@ export interface MetadataDevice {
   /** Size in blocks of 4096 bytes; bytes behind the last whole block are not used. */
   readonly nrBlocks: number;
   readonly readOnly: boolean;
+  /**
+   * True when a flush is a transaction: all that was written since the last one becomes durable together, or nothing of it. A
+   * commit then needs one flush instead of two.
+   */
+  readonly flushIsAtomic?: boolean;
   /** Fills `into` (a whole number of blocks) from block `firstBlockNr` on. */
   read(firstBlockNr: number, into: Uint8Array): void;
   /** Writes `from` (a whole number of blocks) from block `firstBlockNr` on. Not durable before a flush. */

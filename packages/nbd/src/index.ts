@@ -1,0 +1,5 @@
+/**
+ * A Network Block Device server for any data device, and a client that is one.
+ * @packageDocumentation
+ */
+export {};
