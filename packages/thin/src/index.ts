@@ -41,6 +41,7 @@ export { type TextPosition, ThinXmlError } from './maintenance/restore/thin-xml-
 export type { Progress, WorkOptions } from './maintenance/work.js';
 export {
   CommitError,
+  CommitRunningError,
   DeviceExistsError,
   MetadataSnapshotError,
   NoSuchDeviceError,

@@ -185,6 +185,19 @@ export class BlockManager {
     this.counters.nrFlushes++;
   }
 
+  /**
+   * As {@link flush}, without holding up the event loop while the device makes it durable. Covers the blocks that are dirty now;
+   * reading, and changing blocks for the next flush, goes on meanwhile.
+   */
+  async flushAsync(): Promise<void> {
+    this.#refuseIfReadOnly();
+    invariant(this.#depth === 0, 'flush inside an operation');
+    this.#operation++;
+    this.#writeDirty(false);
+    await this.device.flushAsync();
+    this.counters.nrFlushes++;
+  }
+
   /** Forgets everything cached, changes included: what an abort does. */
   drop(): void {
     for (let i = 1; i < this.#frames.length; i++) {

@@ -13,7 +13,8 @@
  * `incChildren` count that. If it was not, the children simply change hands.
  *
  * A commit: `preCommit` (space map settled, every dirty block written, flush), then `commit` (superblock written, flush).
- * Between the two nothing may be allocated or counted. Two flushes, one superblock write.
+ * Between the two nothing may be allocated or counted. Two flushes, one superblock write; where a flush of the device is a
+ * transaction itself, one flush. Both halves have an asynchronous form: nothing is changed until it has settled, all reads go on.
  *
  * A change that fails half-way (device full, device failing, counts that contradict it) leaves counts that belong to neither
  * state: from then on nothing can be changed, or committed. The target aborts: it drops the cache and opens a new manager.
@@ -147,9 +148,19 @@ export class TransactionManager {
   preCommit(): void {
     this.#refuseLate();
     try {
-      this.blocks.hold(() => this.spaceMap.settle());
-      this.#settled = true;
-      this.blocks.flush();
+      this.#settle();
+      if (this.#needsFirstFlush) this.blocks.flush();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** As {@link preCommit}; the event loop is not held up by the flush. */
+  async preCommitAsync(): Promise<void> {
+    this.#refuseLate();
+    try {
+      this.#settle();
+      if (this.#needsFirstFlush) await this.blocks.flushAsync();
     } catch (error) {
       this.#failed(error);
     }
@@ -162,17 +173,47 @@ export class TransactionManager {
    * @param how `formatting`: block 0 is not read, and handed to `fill` full of zeros
    */
   commit(validator: BlockValidator, fill: (superblock: Block) => void, how: { formatting?: boolean } = {}): void {
-    this.#refuseHalfDone();
-    invariant(this.#settled, 'commit without preCommit');
+    this.#refuseUnsettled();
     try {
       fill(how.formatting ? this.blocks.zero(0, validator) : this.blocks.write(0, validator));
       this.blocks.flush();
     } catch (error) {
       this.#failed(error);
     }
+    this.#begin();
+  }
+
+  /** As {@link commit}; the event loop is not held up by the flush. */
+  async commitAsync(validator: BlockValidator, fill: (superblock: Block) => void): Promise<void> {
+    this.#refuseUnsettled();
+    try {
+      fill(this.blocks.write(0, validator));
+      await this.blocks.flushAsync();
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#begin();
+  }
+
+  /** Without it the superblock could reach the device before what it names. */
+  get #needsFirstFlush(): boolean {
+    return this.blocks.device.flushIsAtomic !== true;
+  }
+
+  #settle(): void {
+    this.blocks.hold(() => this.spaceMap.settle());
+    this.#settled = true;
+  }
+
+  #begin(): void {
     this.#settled = false;
     this.#shadows.fill(0);
     this.spaceMap.committed();
+  }
+
+  #refuseUnsettled(): void {
+    this.#refuseHalfDone();
+    invariant(this.#settled, 'commit without preCommit');
   }
 
   #refuseLate(): void {

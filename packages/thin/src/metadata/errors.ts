@@ -52,3 +52,9 @@ export class CommitError extends StoreError {
   override readonly name = 'CommitError';
   readonly code = 'ERR_COMMIT';
 }
+
+/** A change, or another commit, was asked for while an asynchronous commit is on its way. Nothing has happened; await it first. */
+export class CommitRunningError extends StoreError {
+  override readonly name = 'CommitRunningError';
+  readonly code = 'ERR_COMMIT_RUNNING';
+}

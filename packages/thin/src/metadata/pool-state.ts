@@ -124,20 +124,37 @@ export class PoolState {
 
   /** Writes this transaction: records, space maps, blocks, flush, superblock, flush. */
   commit(how: { formatting?: boolean } = {}): void {
-    const { tm, superblock } = this;
+    this.#writeBack();
+    this.tm.preCommit();
+    this.#takeRoots();
+    this.tm.commit(thinSuperblockValidator, (block) => writeThinSuperblock(block, this.superblock), how);
+    this.dataSpaceMap.committed();
+  }
+
+  /** As {@link commit}, without holding up the event loop. Nothing may be changed before it has settled; looking goes on. */
+  async commitAsync(): Promise<void> {
+    this.#writeBack();
+    await this.tm.preCommitAsync();
+    this.#takeRoots();
+    await this.tm.commitAsync(thinSuperblockValidator, (block) => writeThinSuperblock(block, this.superblock));
+    this.dataSpaceMap.committed();
+  }
+
+  #writeBack(): void {
     for (const [thinId, details] of this.openDetails) {
       if (!details.changed) continue;
       this.details.insert(thinId, details);
       details.changed = false;
     }
-    tm.blocks.hold(() => this.dataSpaceMap.settle());
-    tm.preCommit();
+    this.tm.blocks.hold(() => this.dataSpaceMap.settle());
+  }
+
+  #takeRoots(): void {
+    const { superblock } = this;
     superblock.dataSpaceMap = this.dataSpaceMap.root;
-    superblock.metadataSpaceMap = tm.spaceMap.root;
+    superblock.metadataSpaceMap = this.tm.spaceMap.root;
     superblock.mappingRoot = this.mappings.root;
     superblock.detailsRoot = this.details.root;
-    tm.commit(thinSuperblockValidator, (block) => writeThinSuperblock(block, superblock), how);
-    this.dataSpaceMap.committed();
   }
 }
 

@@ -12,7 +12,7 @@ import { ClosedError, type MetadataDevice, ReadOnlyError } from '@pdata/device';
 import { AbortRequiredError, type BlockManager, NoSpaceError } from '@pdata/persistent-data';
 import { metadataReserve } from '../format/limits.js';
 import type { ThinSuperblock } from '../format/superblock.js';
-import { CommitError } from './errors.js';
+import { CommitError, CommitRunningError } from './errors.js';
 import type { LowWaterMark } from './low-water-mark.js';
 import { PoolState } from './pool-state.js';
 
@@ -28,6 +28,8 @@ export class PoolTransaction {
   readonly #unclaim: () => void;
   #state: PoolState;
   #closed = false;
+  /** An asynchronous commit is on its way: what it has sealed must not change. */
+  #committing = false;
   /** Whether this transaction has changed anything. */
   #changed = false;
   /** Why only an abort is possible. */
@@ -76,6 +78,7 @@ export class PoolTransaction {
   /** Runs `work`, all or nothing: what it throws leaves the transaction half done, unless it was for want of a data block. */
   change(appetite: Appetite, work: (state: PoolState) => void): void {
     const { state } = this;
+    this.#refuseCommitting();
     this.refuseReadOnly();
     const { nrFree, nrBlocks } = state.tm.spaceMap;
     const kept = { grows: 1, frees: 0.5, none: Number.NaN }[appetite] * metadataReserve(nrBlocks);
@@ -100,6 +103,7 @@ export class PoolTransaction {
   /** False when there was nothing to commit. @throws {@link CommitError} */
   commit(): boolean {
     const { state } = this;
+    this.#refuseCommitting();
     if (!this.#changed) return false;
     this.refuseReadOnly();
     try {
@@ -108,14 +112,31 @@ export class PoolTransaction {
     } catch (error) {
       this.#commitFailed(error);
     }
-    this.#changed = false;
-    this.#committed = { ...state.superblock };
-    this.#lookAtMarks();
+    this.#commitDone(state);
+    return true;
+  }
+
+  async commitAsync(): Promise<boolean> {
+    const { state } = this;
+    this.#refuseCommitting();
+    if (!this.#changed) return false;
+    this.refuseReadOnly();
+    this.#committing = true;
+    try {
+      this.#preCommit?.();
+      await state.commitAsync();
+    } catch (error) {
+      this.#committing = false;
+      this.#commitFailed(error);
+    }
+    this.#committing = false;
+    this.#commitDone(state);
     return true;
   }
 
   abort(): void {
     this.#refuseClosed();
+    this.#refuseCommitting();
     this.#blocks.drop();
     try {
       this.#state = PoolState.openAt(this.#blocks, this.#committed);
@@ -132,6 +153,7 @@ export class PoolTransaction {
 
   close(): void {
     if (this.#closed) return;
+    this.#refuseCommitting();
     this.#closed = true;
     this.#unclaim();
   }
@@ -146,6 +168,19 @@ export class PoolTransaction {
 
   #refuseClosed(): void {
     if (this.#closed) throw new ClosedError(`the metadata on ${this.device.name} has been closed`);
+  }
+
+  #refuseCommitting(): void {
+    if (!this.#committing) return;
+    throw new CommitRunningError(
+      `a commit to ${this.device.name} is on its way, and nothing can be changed before it has ended: await it first`,
+    );
+  }
+
+  #commitDone(state: PoolState): void {
+    this.#changed = false;
+    this.#committed = { ...state.superblock };
+    this.#lookAtMarks();
   }
 
   /** A change that leaves too little to be committed with is a change that did not fit. */

@@ -482,6 +482,15 @@ export class ThinMetadata {
   }
 
   /**
+   * As {@link commit}, without holding up the event loop while the device makes it durable. Until it has settled, reading shows
+   * the transaction being committed, and everything else throws {@link CommitRunningError}.
+   * @throws {@link CommitError} as `commit`
+   */
+  commitAsync(): Promise<boolean> {
+    return this.#transaction.commitAsync();
+  }
+
+  /**
    * Forgets this transaction: everything is again as the last commit left it.
    * @throws {@link DeviceError}, {@link CorruptBlockError} when that cannot be read; another attempt may succeed
    */
