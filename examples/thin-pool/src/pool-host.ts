@@ -135,8 +135,18 @@ export interface PoolReport {
   /** Bytes of a data block, the unit in which space is given out and shared. */
   readonly blockSize: number;
   /** All in bytes. */
-  readonly data: { readonly size: number; readonly used: number };
-  readonly metadata: { readonly size: number; readonly used: number };
+  readonly data: {
+    readonly size: number;
+    readonly used: number;
+    /** When no more than this is free, the pool warns (`space` event). */
+    readonly lowWater?: number;
+  };
+  readonly metadata: {
+    readonly size: number;
+    readonly used: number;
+    /** Kept back for removals and commits: when no more than this is free, nothing new is provisioned. */
+    readonly reserve?: number;
+  };
   readonly nrVolumes: number;
   readonly nrSnapshots: number;
   /** Sum of the sizes of all volumes and snapshots, bytes: what has been promised. */
@@ -144,6 +154,8 @@ export interface PoolReport {
   /** Sum of what each of them has in the pool, bytes; above `data.used` by what is shared. */
   readonly mapped: number;
   readonly needsCheck: boolean;
+  /** Commits since the pool was opened. */
+  readonly nrCommits?: number;
   /** The kernel's status line for this pool. */
   readonly statusLine: string;
   /** Present while somebody serves the pool. */
