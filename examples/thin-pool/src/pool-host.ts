@@ -67,8 +67,8 @@ export interface Receiving {
   begin(request: ReceivingRequest): Promise<ReceivingReport>;
   /** The hidden volume of the stream with this identity, for writing. */
   open(request: { readonly identity: string }): Promise<DataDevice>;
-  /** Notes, durably, that the stream has been applied up to `offset` and what its checksum was there. Flush the volume before. */
-  progress(request: { readonly identity: string; readonly offset: number; readonly checksum: number }): Promise<void>;
+  /** Notes, durably, how far the stream has been applied. Flush the volume before. */
+  progress(request: { readonly identity: string } & StreamProgress): Promise<void>;
   /** Complete: the hidden volume becomes a snapshot with its name, in one commit. */
   finish(request: { readonly identity: string }): Promise<VolumeReport>;
   /** Removes the hidden volume. */
@@ -86,11 +86,17 @@ export interface ReceivingRequest {
   readonly base?: string;
 }
 
-export interface ReceivingReport extends ReceivingRequest {
-  /** Bytes of the stream that are safely here. */
+/** How far a stream has been applied: where it is resumed. */
+export interface StreamProgress {
+  /** Bytes of the stream's frames, */
   readonly offset: number;
-  /** crc32 of these bytes. */
+  /** their crc32, */
   readonly checksum: number;
+  /** and the byte of the volume behind the last of them. */
+  readonly position: number;
+}
+
+export interface ReceivingReport extends ReceivingRequest, StreamProgress {
   /** When it began, milliseconds since 1970. */
   readonly since: number;
 }
@@ -202,6 +208,8 @@ export interface CheckReport {
   readonly clean: boolean;
   /** One sentence each, worst first. */
   readonly findings: CheckFinding[];
+  /** What is worth knowing and decides nothing. */
+  readonly notes: string[];
   readonly nrVolumes: number;
   readonly nrMappings: number;
   /** Blocks that nobody refers to. */
