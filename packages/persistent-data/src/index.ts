@@ -28,6 +28,7 @@ export { BlockManager, type BlockManagerCounters, type BlockManagerOptions } fro
 export { claimDevice } from './block/claim.js';
 export { BTreeBuilder, type BuiltNode, buildTree } from './btree/build.js';
 export type { BTreeCursor } from './btree/cursor.js';
+export { diffTrees, type TreeDifference } from './btree/diff.js';
 export type { Entry } from './btree/lookup.js';
 export { NestedBTree, subtreeType } from './btree/nested.js';
 export {

@@ -39,6 +39,7 @@ export { restoreThin, ThinRestorer } from './maintenance/restore/restore.js';
 export type { RestoreOptions, RestoreSummary } from './maintenance/restore/restore-options.js';
 export { type TextPosition, ThinXmlError } from './maintenance/restore/thin-xml-error.js';
 export type { Progress, WorkOptions } from './maintenance/work.js';
+export type { ChangedRange } from './metadata/changed-ranges.js';
 export {
   CommitError,
   CommitRunningError,

@@ -30,6 +30,7 @@ import {
 import type { DeviceDetails } from '../format/device-details.js';
 import { checkDataBlockSize, metadataReserve } from '../format/limits.js';
 import { NEEDS_CHECK } from '../format/superblock.js';
+import { type ChangedRange, nextChangedRange } from './changed-ranges.js';
 import * as devices from './devices.js';
 import { CommitError, MetadataSnapshotError, NotFormattedError, ResizeError, TransactionIdError } from './errors.js';
 import { LowWaterMark } from './low-water-mark.js';
@@ -262,6 +263,22 @@ export class ThinMetadata {
       let range = this.findRange(thinId, begin, end);
       range !== undefined;
       range = this.findRange(thinId, range.end, end)
+    ) {
+      yield range;
+    }
+  }
+
+  /**
+   * The ranges in which device `thinId` may differ from `baseId`, in order: virtual blocks that do not have the same data block
+   * in both. Costs what has changed since the one was a snapshot of the other, or both of a third, however large they are. The
+   * pool may be changed meanwhile: each range tells of the pool as it is then. @throws {@link NoSuchDeviceError}
+   */
+  *changedRanges(thinId: number, baseId: number, begin = 0, end = Number.POSITIVE_INFINITY): Generator<ChangedRange> {
+    refuseRange('virtual blocks', begin, Math.min(end, Number.MAX_SAFE_INTEGER), Number.MAX_SAFE_INTEGER);
+    for (
+      let range = nextChangedRange(this.#open, thinId, baseId, begin, end);
+      range !== undefined;
+      range = nextChangedRange(this.#open, thinId, baseId, range.end, end)
     ) {
       yield range;
     }
