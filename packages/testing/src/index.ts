@@ -2,6 +2,12 @@
  * Devices that record, fail and crash. Start at {@link RecordingMetadataDevice} and {@link crashImages}.
  * @packageDocumentation
  */
+export {
+  type ConformanceCase,
+  type DataDeviceConformanceOptions,
+  dataDeviceConformance,
+} from './conformance/data-device-conformance.js';
+export { ContractViolation } from './conformance/demand.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
 export {
