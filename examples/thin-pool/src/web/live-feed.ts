@@ -5,6 +5,7 @@
  * caught up, and of the frames that replace one another only the newest; one that reads nothing for {@link STALL_LIMIT} ms is
  * dropped (it connects again by itself). Events are never left out as long as they are among the last {@link NR_EVENTS_KEPT}.
  */
+import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { PoolEvent } from '../pool-host.js';
 import type { EventFrame, HelloFrame, LiveFrames } from './page-protocol.js';
@@ -32,6 +33,7 @@ export class LiveFeed {
   readonly #pages = new Set<Page>();
   readonly #states = new Map<State, string>();
   readonly #events: EventFrame[] = [];
+  readonly #run = randomUUID();
   #nrEvents = 0;
 
   get nrPages(): number {
@@ -39,7 +41,7 @@ export class LiveFeed {
   }
 
   /** Takes over `response`. @throws {@link Refusal} (503) when enough pages are open */
-  join(response: ServerResponse, hello: HelloFrame): void {
+  join(response: ServerResponse, hello: Omit<HelloFrame, 'run'>): void {
     if (this.#pages.size >= MAX_PAGES) {
       throw new Refusal(503, 'ERR_TOO_MANY_PAGES', `${MAX_PAGES} pages are open already; close one of them`, {
         'Retry-After': '5',
@@ -53,7 +55,7 @@ export class LiveFeed {
       this.#catchUp(page);
     });
     response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8' });
-    response.write(frame('hello', hello));
+    response.write(frame('hello', { run: this.#run, ...hello }));
     this.#catchUp(page);
   }
 

@@ -28,8 +28,8 @@ export interface LiveFrames {
 }
 
 export interface HelloFrame {
-  /** The server's clock, milliseconds since 1970. */
-  readonly now: number;
+  /** Another text in each run of the program. */
+  readonly run: string;
   readonly history: readonly RatesFrame[];
 }
 

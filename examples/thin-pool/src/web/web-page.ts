@@ -13,8 +13,9 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { DeviceOpenError, StoreError } from '@pdata/device';
+import { StoreError } from '@pdata/device';
 import type { PoolHost } from '../pool-host.js';
+import { PoolError, systemProblem } from '../words/pool-error.js';
 import { actionNames, runAction } from './actions.js';
 import { checkNoBody, readJsonObject } from './body.js';
 import { Guard, newToken } from './guard.js';
@@ -74,7 +75,7 @@ const HEADERS_OF_ALL: Readonly<Record<string, string>> = {
 
 /**
  * Serves the page until `close`.
- * @throws DeviceOpenError when the port is taken or not allowed
+ * @throws PoolError `ERR_LISTEN` when the port is taken or not allowed
  * @throws RangeError for a token that could be guessed
  */
 export async function startWebPage(options: WebPageOptions): Promise<WebPage> {
@@ -169,7 +170,7 @@ class Routes {
   #live(request: IncomingMessage, response: ServerResponse): void {
     allow(request, ['GET']);
     checkNoBody(request);
-    this.#feed.join(response, { now: Date.now(), history: this.#watch.rates.history });
+    this.#feed.join(response, { history: this.#watch.rates.history });
     this.#watch.start();
   }
 
@@ -227,9 +228,9 @@ function splitOnce(text: string, separator: string): [string, string | undefined
 /** Resolves with the port. */
 function listen(server: Server, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      const why = cause.code === 'EADDRINUSE' ? 'another program listens there already' : cause.message;
-      reject(new DeviceOpenError(`cannot serve the page on 127.0.0.1 port ${port}: ${why}`, { cause }));
+    server.once('error', (cause) => {
+      const sentence = `cannot serve the page on port ${port} of 127.0.0.1: ${systemProblem(cause)}`;
+      reject(new PoolError('ERR_LISTEN', sentence, { cause }));
     });
     server.listen({ host: '127.0.0.1', port, exclusive: true }, () => resolve((server.address() as AddressInfo).port));
   });
