@@ -19,6 +19,8 @@ export interface PoolHost {
   status(): Promise<PoolReport>;
   /** Volumes and snapshots, in order of names. Those being received are not among them. */
   volumes(): Promise<VolumeReport[]>;
+  /** The volume or snapshot with this name. */
+  volume(request: { readonly name: string }): Promise<VolumeReport>;
   createVolume(request: { readonly name: string; readonly size: number }): Promise<VolumeReport>;
   /** A snapshot of `origin` (a volume or a snapshot, in use or not) as it is now; `writable`: a volume with that content. */
   snapshot(request: {
@@ -82,8 +84,10 @@ export interface ReceivingRequest {
   readonly identity: string;
   /** Bytes. */
   readonly size: number;
-  /** Identity of the snapshot that it is told against; without it the stream is a full one. */
-  readonly base?: string;
+  /** When the snapshot was taken, milliseconds since 1970. */
+  readonly created: number;
+  /** The snapshot that it is told against; without it the stream is a full one. Its name is for messages, its identity decides. */
+  readonly base?: { readonly identity: string; readonly name: string };
 }
 
 /** How far a stream has been applied: where it is resumed. */

@@ -40,8 +40,8 @@ export interface VolumeRecord {
 }
 
 export interface ReceivingRecord {
-  /** Identity of the stream's base; missing for a full stream. */
-  readonly base?: string;
+  /** The stream's base; missing for a full stream. */
+  readonly base?: { readonly identity: string; readonly name: string };
   /** Bytes of the stream that have been applied and are durable, */
   readonly offset: number;
   /** their crc32, */
@@ -83,7 +83,9 @@ export function problemOfRecord(value: unknown): string | undefined {
   if (kind === 'receiving') {
     const { base, offset, checksum, position } = (receiving ?? {}) as Record<string, unknown>;
     if (![offset, checksum, position].every(isCount)) return 'its progress is malformed';
-    if (base !== undefined && !isIdentity(base)) return 'its base is malformed';
+    const { identity: baseIdentity, name: baseName } = (base ?? {}) as Record<string, unknown>;
+    if (base !== undefined && !(isIdentity(baseIdentity) && typeof baseName === 'string'))
+      return 'its base is malformed';
   }
   return undefined;
 }
