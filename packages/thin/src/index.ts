@@ -3,6 +3,19 @@
  * commits it; check, dump, restore and list work on it as a whole.
  * @packageDocumentation
  */
+export {
+  AbortedChangesError,
+  type MessageErrno,
+  PoolMessageError,
+  PoolModeError,
+  VolumeInUseError,
+} from './engine/errors.js';
+export type { ThinPoolEvents, ThinPoolListener } from './engine/events.js';
+export type { ThinPoolOptions, Timers } from './engine/options.js';
+export type { PoolMode } from './engine/pool-mode.js';
+export type { PoolStatus, ThinStatus } from './engine/status.js';
+export { type Alongside, ThinPool } from './engine/thin-pool.js';
+export { type OpenVolumeOptions, ThinVolume } from './engine/thin-volume.js';
 export { dataBlockAt, MAX_DATA_BLOCKS, MAX_TIME, timeAt } from './format/block-time.js';
 export { DEVICE_DETAILS_SIZE, type DeviceDetails, deviceDetailsType } from './format/device-details.js';
 export {

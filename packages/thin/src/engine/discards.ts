@@ -1,0 +1,95 @@
+/**
+ * Taking mappings away: discards, and zeroing of whole blocks, for an unmapped block reads as zeros.
+ *
+ * Worked in windows of at most 1024 blocks, so that nobody else waits long; what is not mapped is skipped. A window's blocks
+ * are held like those of any request that writes.
+ *
+ * What nobody else uses is passed down to the data device, in runs; but only when the commit that contains the discard is
+ * durable. (The kernel does so at once. But then a crash may bring back a mapping of somebody else's, a snapshot that had just
+ * broken sharing, whose data is gone.) Until that commit is over nobody is given these blocks.
+ *
+ * Format: docs/format/thin.md, section 9.1.
+ */
+import { NoSpaceError } from '@pdata/persistent-data';
+import type { ThinMetadata } from '../metadata/thin-metadata.js';
+import type { OpenThin } from './open-thin.js';
+import type { DataRun, PoolCore } from './pool-core.js';
+import type { QueueEntry } from './request-queue.js';
+
+/** Blocks worked on at once: 64 MiB of the smallest. */
+const WINDOW = 1024;
+
+/**
+ * Unmaps virtual blocks `begin`..`end` (exclusive). The caller is behind `thin.writers`.
+ * @throws {@link PoolModeError} when the pool's mode does not allow it
+ */
+export async function unmapBlocks(core: PoolCore, thin: OpenThin, begin: number, end: number): Promise<void> {
+  for (let at = nextMapped(core.metadata, thin.thinId, begin, end); at < end; ) {
+    const windowEnd = Math.min(end, at + WINDOW);
+    await unmapWindow(core, thin, at, windowEnd);
+    at = nextMapped(core.metadata, thin.thinId, windowEnd, end);
+  }
+}
+
+/** The first mapped block of `begin`..`end`; `end` when there is none. */
+export function nextMapped(metadata: ThinMetadata, thinId: number, begin: number, end: number): number {
+  if (begin >= end) return end;
+  return metadata.findRange(thinId, begin, end)?.begin ?? end;
+}
+
+async function unmapWindow(core: PoolCore, thin: OpenThin, begin: number, end: number): Promise<void> {
+  const { queue } = thin;
+  const { blockSize, changes } = core;
+  const entries: QueueEntry[] = [];
+  try {
+    // In ascending order, as everybody does who holds several: so none waits for another in a circle.
+    for (let block = begin; block < end; block++) {
+      const entry = queue.enter(block, block * blockSize, (block + 1) * blockSize, true);
+      entries.push(entry);
+      if (!entry.granted) await queue.granting(entry);
+    }
+    for (let nrTries = 0; ; nrTries++) {
+      if (!changes.tryEnter()) await changes.enter();
+      try {
+        remove(core, thin, begin, end);
+        return;
+      } catch (error) {
+        if (!(error instanceof NoSpaceError) || core.metadata.abortRequired || nrTries > 0) throw error;
+      } finally {
+        changes.leave();
+      }
+      await core.commit(); // gives back metadata blocks
+    }
+  } finally {
+    for (const entry of entries) queue.leave(entry);
+  }
+}
+
+function remove(core: PoolCore, thin: OpenThin, begin: number, end: number): void {
+  core.refuseUnchangeable();
+  const runs = core.passesDiscards ? runsOf(core.metadata, thin.thinId, begin, end) : [];
+  const nr = core.change('unmap blocks', thin, (metadata) => metadata.removeRange(thin.thinId, begin, end));
+  if (nr > 0) core.freed(unused(core.metadata, runs));
+}
+
+function runsOf(metadata: ThinMetadata, thinId: number, begin: number, end: number): DataRun[] {
+  const runs: DataRun[] = [];
+  for (const range of metadata.mappedRanges(thinId, begin, end)) {
+    runs.push({ begin: range.dataBegin, end: range.dataBegin + range.end - range.begin });
+  }
+  return runs;
+}
+
+/** The parts of `runs` that have no references left. */
+function unused(metadata: ThinMetadata, runs: readonly DataRun[]): DataRun[] {
+  const free: DataRun[] = [];
+  for (const { begin, end } of runs) {
+    for (let at = begin; at < end; ) {
+      let next = at;
+      while (next < end && metadata.dataBlockCount(next) === 0) next++;
+      if (next > at) free.push({ begin: at, end: next });
+      at = next + 1;
+    }
+  }
+  return free;
+}

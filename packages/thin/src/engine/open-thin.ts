@@ -1,0 +1,21 @@
+/** A thin device while volumes of it are open: what they share, however many there are. */
+import { Gate } from './gate.js';
+import { RequestQueue } from './request-queue.js';
+
+export class OpenThin {
+  readonly thinId: number;
+  /** Volumes of it that are open. */
+  nrVolumes = 0;
+  /** Orders requests block by block. */
+  readonly queue = new RequestQueue();
+  /** Requests that write are behind it; a snapshot closes it. */
+  readonly writers = new Gate();
+  /** Number of the pool's change that last concerned it; see `PoolCore.nrChanges`. */
+  lastChange = 0;
+  /** What an abort took away from it; then it cannot be flushed any more before it is opened anew. */
+  abortedBy: unknown;
+
+  constructor(thinId: number) {
+    this.thinId = thinId;
+  }
+}

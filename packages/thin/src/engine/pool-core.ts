@@ -1,0 +1,434 @@
+/**
+ * What a pool is behind its interface: the metadata and how it may be changed, commits, failures, modes.
+ *
+ * *Changes.* Everything that changes the metadata is behind a gate that a commit closes: from the allocation of a data
+ * block to the insertion of its mapping, so that no commit ever contains a data block that nothing maps, and a crash leaks
+ * nothing. Reading goes on meanwhile, and so does writing to blocks that a volume has for itself.
+ *
+ * *Commit.* Gate closed; data device flushed, so that what the metadata is about to make reachable is durable; metadata
+ * committed; what was discarded passed down to the data device, for no state that a crash could bring back needs it now; gate
+ * opened. Who asks for a commit while one is running is covered by the next.
+ *
+ * *Failure.* A change that fails half-way and a commit that fails throw the whole transaction away: the metadata is again
+ * as the last commit left it, volumes with changes in it cannot be flushed any more, needs_check is set, the pool is read-only.
+ *
+ * Not here: what requests do (block-io.ts, provisioning.ts, discards.ts), what may be asked of a pool (thin-pool.ts).
+ * Format: docs/format/thin.md, sections 6 to 9.
+ */
+import { ClosedError, type DataDevice, type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
+import { MAX_METADATA_BLOCKS } from '@pdata/persistent-data';
+import { CommitError, ResizeError } from '../metadata/errors.js';
+import { type OpenThinMetadataOptions, ThinMetadata } from '../metadata/thin-metadata.js';
+import { BlockBuffers } from './block-buffers.js';
+import { AbortedChangesError, PoolModeError } from './errors.js';
+import { PoolEvents } from './events.js';
+import { Gate } from './gate.js';
+import type { OpenThin } from './open-thin.js';
+import type { PoolSettings } from './options.js';
+import { canChange, modeInWords, type PoolMode } from './pool-mode.js';
+import { SharedRun } from './shared-run.js';
+import { SpaceWaiters } from './space-waiters.js';
+
+/** Bytes; data blocks are copied in pieces of at most so many. */
+const LARGEST_BUFFER = 2 ** 20;
+/** Bytes in buffers of one kind, about. */
+const BUFFERED = 16 * 2 ** 20;
+
+/** Data blocks, `end` exclusive. */
+export interface DataRun {
+  readonly begin: number;
+  readonly end: number;
+}
+
+export class PoolCore {
+  readonly data: DataDevice;
+  readonly settings: PoolSettings;
+  readonly events = new PoolEvents();
+  /** Bytes of a data block. */
+  readonly blockSize: number;
+  /** Thin devices with open volumes. */
+  readonly opened = new Map<number, OpenThin>();
+  /** Between allocating a data block and mapping it, and around every other change, one is inside. */
+  readonly changes = new Gate();
+  /** Writes that wait for a free data block. */
+  readonly space: SpaceWaiters;
+  /** For blocks that are copied. */
+  readonly buffers: BlockBuffers;
+  /** For blocks that are zeroed: full of zeros when they are given back. */
+  readonly zeroBuffers: BlockBuffers;
+  /** Whether discards go down to the data device. */
+  readonly passesDiscards: boolean;
+
+  readonly #metadataDevice: MetadataDevice;
+  readonly #metadataOptions: OpenThinMetadataOptions;
+  readonly #commits = new SharedRun(() => this.#commit());
+  readonly #dataFlushes = new SharedRun(() => this.data.flush());
+  #metadata: ThinMetadata;
+  #mode: PoolMode;
+  #needsCheck = false;
+  #closed = false;
+  #nrChanges = 0;
+  #nrCommitted = 0;
+  #nrAborts = 0;
+  #commitTimer: unknown;
+  #dataLowTold = false;
+  /** Data blocks that discards freed in this transaction, to be passed down when it is committed. */
+  #freed: DataRun[] = [];
+
+  constructor(
+    metadata: ThinMetadata,
+    metadataDevice: MetadataDevice,
+    data: DataDevice,
+    settings: PoolSettings,
+    metadataOptions: OpenThinMetadataOptions,
+  ) {
+    this.#metadata = metadata;
+    this.#metadataDevice = metadataDevice;
+    this.#metadataOptions = metadataOptions;
+    this.data = data;
+    this.settings = settings;
+    this.blockSize = metadata.dataBlockSize * SECTOR_SIZE;
+    this.#mode = settings.readOnly || metadata.readOnly || metadata.needsCheck ? 'read_only' : 'write';
+    this.space = new SpaceWaiters(settings.timers, settings.noSpaceTimeout);
+    const bufferSize = Math.min(this.blockSize, LARGEST_BUFFER);
+    const nrBuffers = BUFFERED / bufferSize;
+    this.buffers = new BlockBuffers(bufferSize, nrBuffers);
+    this.zeroBuffers = new BlockBuffers(bufferSize, nrBuffers);
+    const { discardGranularity } = data.hints;
+    this.passesDiscards =
+      !settings.ignoreDiscard &&
+      !settings.noDiscardPassdown &&
+      !data.readOnly &&
+      discardGranularity > 0 &&
+      this.blockSize % discardGranularity === 0;
+    this.#watchMetadata();
+  }
+
+  get metadata(): ThinMetadata {
+    return this.#metadata;
+  }
+
+  get mode(): PoolMode {
+    return this.#mode;
+  }
+
+  get needsCheck(): boolean {
+    return this.#needsCheck || this.#metadata.needsCheck;
+  }
+
+  /** Whether writes that find no free data block fail at once: as asked for, or because others waited too long. */
+  get errorIfNoSpace(): boolean {
+    return this.settings.errorIfNoSpace || this.space.timedOut;
+  }
+
+  /** Transactions thrown away so far: a data block that was allocated before the last one is nobody's any more. */
+  get nrAborts(): number {
+    return this.#nrAborts;
+  }
+
+  /** Metadata blocks that are free and not kept back. */
+  get nrUsableMetadataBlocks(): number {
+    return Math.max(0, this.#metadata.nrFreeMetadataBlocks - this.#metadata.metadataReserve);
+  }
+
+  /** Free metadata blocks, those in reserve included, at which listeners are told. */
+  get metadataLowWaterMark(): number {
+    return Math.min(1024, Math.floor(this.#metadata.nrMetadataBlocks / 4));
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  refuseClosed(): void {
+    if (this.#closed) throw new ClosedError(`the pool on ${this.#metadataDevice.name} is closed`);
+  }
+
+  /** @throws {@link PoolModeError} when nothing works any more */
+  refuseFailed(): void {
+    if (this.#mode !== 'fail') return;
+    throw new PoolModeError(
+      `the pool on ${this.#metadataDevice.name} has failed: its metadata cannot be read; see to the device, check it, and open the pool again`,
+    );
+  }
+
+  /** @throws {@link PoolModeError} when requests may not change the metadata */
+  refuseUnchangeable(): void {
+    this.refuseClosed();
+    this.refuseFailed();
+    if (canChange(this.#mode)) return;
+    throw new PoolModeError(
+      `the pool on ${this.#metadataDevice.name} is in ${this.#mode.replaceAll('_', ' ')} mode: ${this.#whatToDo()}`,
+    );
+  }
+
+  #whatToDo(): string {
+    if (this.needsCheck) return 'it needs a check; check the metadata, and open it again';
+    if (this.#mode === 'out_of_metadata_space') return 'grow its metadata device';
+    return 'no block can be provisioned, and nothing created or deleted';
+  }
+
+  /**
+   * Runs a change of the metadata, inside the gate. One that fails half-way throws the transaction away.
+   * @param thin the thin device that has changed by it
+   */
+  change<T>(operation: string, thin: OpenThin | undefined, work: (metadata: ThinMetadata) => T): T {
+    let result: T;
+    try {
+      result = work(this.#metadata);
+    } catch (error) {
+      if (!this.#metadata.abortRequired) throw error;
+      this.#throwAway(operation, error, () => this.#metadata.abort());
+      throw new AbortedChangesError(
+        `${operation} failed, and everything since the last commit was thrown away with it: ${inWords(error)}`,
+        { cause: error },
+      );
+    }
+    this.#nrChanges++;
+    if (thin !== undefined) thin.lastChange = this.#nrChanges;
+    this.#commitLater();
+    return result;
+  }
+
+  /** A free data block, with one reference. Inside the gate. @throws {@link NoSpaceError} */
+  allocate(): number {
+    const { nrFreeDataBlocks } = this.#metadata;
+    const block = this.change('allocate a data block', undefined, (metadata) => metadata.allocateDataBlock());
+    if (!this.#dataLowTold && nrFreeDataBlocks <= this.settings.lowWaterMark) {
+      this.#dataLowTold = true;
+      this.events.emit('dataLow', { nrFree: nrFreeDataBlocks, lowWaterMark: this.settings.lowWaterMark });
+    }
+    if (this.nrUsableMetadataBlocks === 0) void this.commit().catch(() => {}); // the mode tells
+    return block;
+  }
+
+  /** Data blocks that a discard freed; those that are free in the state that is committed next are passed down. */
+  freed(runs: readonly DataRun[]): void {
+    if (this.passesDiscards) this.#freed.push(...runs);
+  }
+
+  /** Makes all that was changed or written before this call durable. */
+  commit(): Promise<void> {
+    return this.#commits.run();
+  }
+
+  /** Makes all data durable that was written before this call, not what makes it reachable. */
+  flushData(): Promise<void> {
+    return this.#dataFlushes.run();
+  }
+
+  /** Whether the thin device has changes that the last commit does not have. */
+  hasUncommitted(thin: OpenThin): boolean {
+    return thin.lastChange > this.#nrCommitted;
+  }
+
+  /** Runs `work` while nobody else changes anything. */
+  async exclusively<T>(work: () => Promise<T>): Promise<T> {
+    await this.changes.close();
+    try {
+      return await work();
+    } finally {
+      this.changes.open();
+      this.#lookAtSpace();
+    }
+  }
+
+  /** A commit by whoever has the gate closed. */
+  async commitExclusively(): Promise<void> {
+    this.refuseFailed();
+    const nrChanges = this.#nrChanges;
+    const nothingNew = nrChanges === this.#nrCommitted;
+    try {
+      await this.data.flush();
+    } catch (error) {
+      // With nothing to be committed nothing depends on it: it is the matter of whoever asked.
+      if (!nothingNew) this.#throwAway('flush the data device before a commit', error, () => this.#metadata.abort());
+      throw error;
+    }
+    let changed: boolean;
+    try {
+      changed = await this.#metadata.commitAsync();
+    } catch (error) {
+      if (error instanceof CommitError) this.#throwAway('commit', error, () => this.#openAgain());
+      throw error;
+    }
+    this.#nrCommitted = nrChanges;
+    await this.#passDown();
+    this.events.emit('commit', { changed });
+  }
+
+  /** Undoes what was changed since a commit by whoever has the gate closed, and has lost nothing else by it. */
+  abortExclusively(operation: string, error: unknown): void {
+    this.#nrAborts++;
+    this.#nrChanges = this.#nrCommitted;
+    try {
+      this.#metadata.abort();
+    } catch {
+      this.setMode('fail', `metadata operation '${operation}' failed, and the metadata cannot be read any more`);
+    }
+    this.events.emit('abort', { operation, error });
+  }
+
+  /** No data block is free, not even after a commit: requests wait, or fail. */
+  outOfDataSpace(): void {
+    if (this.#mode === 'write') this.setMode('out_of_data_space', 'no data block is free');
+  }
+
+  setMode(to: PoolMode, reason: string): void {
+    const from = this.#mode;
+    if (from === to || from === 'fail') return;
+    this.#mode = to;
+    if (to === 'out_of_data_space' && !this.settings.errorIfNoSpace) {
+      this.space.begin(() =>
+        this.events.emit('mode', { from: to, to, reason: 'writes have waited too long for space' }),
+      );
+    }
+    this.events.emit('mode', {
+      from,
+      to,
+      reason: `switching pool to ${modeInWords(to, this.errorIfNoSpace)} mode: ${reason}`,
+    });
+    if (to !== 'out_of_data_space') this.space.retry(); // those who wait find out
+  }
+
+  /** Grows into devices that have grown, and leaves the modes that this ends. The gate is closed. */
+  async resumeExclusively(): Promise<void> {
+    this.refuseFailed();
+    const wanted = {
+      data: Math.floor(this.data.size / this.blockSize),
+      metadata: Math.min(this.#metadataDevice.nrBlocks, MAX_METADATA_BLOCKS),
+    };
+    const had = { data: this.#metadata.nrDataBlocks, metadata: this.#metadata.nrMetadataBlocks };
+    if (wanted.data < had.data)
+      throw new ResizeError(`pool target (${wanted.data} blocks) too small: expected ${had.data}`);
+    if (wanted.metadata < had.metadata)
+      throw new ResizeError(`metadata device (${wanted.metadata} blocks) too small: expected ${had.metadata}`);
+    this.#dataLowTold = false;
+    if (this.settings.readOnly || this.#metadata.readOnly || this.needsCheck || this.#mode === 'read_only') return;
+    const grows = { data: wanted.data > had.data, metadata: wanted.metadata > had.metadata };
+    if (grows.metadata) {
+      this.change('grow the metadata', undefined, (metadata) => metadata.resizeMetadata(wanted.metadata));
+      this.#watchMetadata();
+    }
+    if (grows.data) this.change('grow the data', undefined, (metadata) => metadata.resizeData(wanted.data));
+    if (grows.metadata || grows.data) await this.commitExclusively();
+    if (this.#mode === 'out_of_data_space' || (grows.metadata && this.#mode === 'out_of_metadata_space'))
+      this.setMode('write', 'the pool was resumed');
+  }
+
+  /** Volumes have been closed. Commits, and lets go of the metadata. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#clearCommitTimer();
+    try {
+      if (canChange(this.#mode)) await this.commit();
+      await this.#commits.idle();
+    } finally {
+      if (this.#needsCheck && this.#mode !== 'fail') this.#storeNeedsCheck();
+      this.#metadata.close();
+    }
+  }
+
+  async #commit(): Promise<void> {
+    this.#clearCommitTimer();
+    await this.exclusively(() => this.commitExclusively());
+  }
+
+  #commitLater(): void {
+    const { commitPeriod, timers } = this.settings;
+    if (this.#commitTimer !== undefined || commitPeriod === 0 || this.#closed) return;
+    this.#commitTimer = timers.set(() => {
+      this.#commitTimer = undefined;
+      if (!this.#closed)
+        this.commit().catch((error) => this.events.emit('error', { operation: 'commit on time', error }));
+    }, commitPeriod);
+  }
+
+  #clearCommitTimer(): void {
+    if (this.#commitTimer === undefined) return;
+    this.settings.timers.clear(this.#commitTimer);
+    this.#commitTimer = undefined;
+  }
+
+  /** After a commit there may be space again, or none left. */
+  #lookAtSpace(): void {
+    if (!canChange(this.#mode)) return;
+    if (this.nrUsableMetadataBlocks === 0) this.setMode('out_of_metadata_space', 'no free metadata blocks');
+    else if (this.#mode === 'out_of_data_space' && this.#metadata.nrFreeDataBlocks > 0)
+      this.setMode('write', 'data blocks are free again');
+  }
+
+  /** Blocks may have been used again only if this has ended: the gate is closed. What the data device refuses is ignored. */
+  async #passDown(): Promise<void> {
+    const freed = this.#freed;
+    if (freed.length === 0) return;
+    this.#freed = [];
+    for (const { begin, end } of freed) {
+      await this.data.discard(begin * this.blockSize, (end - begin) * this.blockSize).catch(() => {});
+    }
+  }
+
+  #throwAway(operation: string, error: unknown, restore: () => void): void {
+    this.#nrAborts++;
+    for (const thin of this.opened.values()) if (this.hasUncommitted(thin)) thin.abortedBy = error;
+    this.#nrCommitted = this.#nrChanges;
+    this.#freed = [];
+    this.events.emit('error', { operation, error });
+    let lost: unknown;
+    try {
+      restore();
+    } catch (cause) {
+      lost = cause;
+    }
+    this.events.emit('abort', { operation, error });
+    if (lost === undefined) {
+      this.#needsCheck = true;
+      this.#storeNeedsCheck();
+      if (this.#isReadable()) {
+        this.setMode('read_only', `metadata operation '${operation}' failed: ${inWords(error)}`);
+        return;
+      }
+    }
+    this.setMode('fail', `metadata operation '${operation}' failed, and the metadata cannot be read any more`);
+  }
+
+  /** After a commit that failed nothing else helps: which of the two states is on the device is found out by reading it. */
+  #openAgain(): void {
+    this.#metadata.close();
+    this.#metadata = ThinMetadata.open(this.#metadataDevice, this.#metadataOptions);
+    this.#watchMetadata();
+  }
+
+  /** As good as it can be had: a device that takes no writes cannot be told, and can still be read. */
+  #storeNeedsCheck(): void {
+    try {
+      if (this.#metadata.needsCheck) return;
+      this.#metadata.setNeedsCheck();
+      this.#metadata.commit();
+    } catch (error) {
+      this.events.emit('error', { operation: 'set needs_check', error });
+      try {
+        this.#openAgain();
+      } catch {
+        // #isReadable will say so
+      }
+    }
+  }
+
+  #isReadable(): boolean {
+    try {
+      return this.#metadata.time >= 0;
+    } catch {
+      return false;
+    }
+  }
+
+  #watchMetadata(): void {
+    const lowWaterMark = this.metadataLowWaterMark;
+    this.#metadata.onMetadataLow(lowWaterMark, () =>
+      this.events.emit('metadataLow', { nrFree: this.#metadata.nrFreeMetadataBlocks, lowWaterMark }),
+    );
+  }
+}
+
+export const inWords = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,0 +1,171 @@
+/**
+ * Giving a virtual block a data block of its own, with what was written to it.
+ *
+ *   what was there                      what the new data block holds besides
+ *   nothing                             zeros (or, with `skipBlockZeroing`, whatever it held before)
+ *   nothing, over an external origin    the origin's data, and zeros past its end
+ *   a data block shared with others     a copy of it
+ *   all of it is written                nothing of it
+ *
+ * In this order: data block allocated; data written; mapping inserted. So whoever finds a mapping finds its data. All of it
+ * is inside the pool's gate: no commit comes between. The caller has the whole virtual block to itself meanwhile.
+ *
+ * Format: docs/format/thin.md, section 9.
+ */
+import type { DataDevice } from '@pdata/device';
+import { NoSpaceError } from '@pdata/persistent-data';
+import type { Mapping } from '../metadata/mappings.js';
+import { AbortedChangesError } from './errors.js';
+import type { OpenThin } from './open-thin.js';
+import type { PoolCore } from './pool-core.js';
+
+/** What is written into one virtual block. */
+export interface BlockWrite {
+  readonly virtualBlock: number;
+  /** Bytes from the block's beginning on. */
+  readonly at: number;
+  readonly length: number;
+  /** `length` bytes; undefined for zeros. */
+  readonly from: Uint8Array | undefined;
+  /** Where unmapped blocks are read from. */
+  readonly externalOrigin: DataDevice | undefined;
+}
+
+/**
+ * Gives the block a data block, unless it turns out to have one. False then: look again.
+ * @throws {@link NoSpaceError} when there is none
+ */
+export async function provision(core: PoolCore, thin: OpenThin, write: BlockWrite): Promise<boolean> {
+  const { changes } = core;
+  for (let nrTries = 0; ; nrTries++) {
+    if (!changes.tryEnter()) await changes.enter();
+    try {
+      core.refuseUnchangeable();
+      // An abort may have changed it while this waited at the gate.
+      const old = core.metadata.find(thin.thinId, write.virtualBlock);
+      if (old !== undefined && !old.shared) return false;
+      await provisionInside(core, thin, write, old);
+      return true;
+    } catch (error) {
+      if (!(error instanceof NoSpaceError) || core.metadata.abortRequired) throw error;
+      if (nrTries > 0) {
+        if (error.of === 'data') core.outOfDataSpace();
+        throw error;
+      }
+    } finally {
+      changes.leave();
+    }
+    // What this transaction gave back can be had after a commit.
+    if (core.mode === 'write') await core.commit();
+  }
+}
+
+async function provisionInside(
+  core: PoolCore,
+  thin: OpenThin,
+  write: BlockWrite,
+  old: Mapping | undefined,
+): Promise<void> {
+  const dataBlock = core.allocate();
+  const { nrAborts } = core;
+  try {
+    await fill(core, dataBlock, write, old);
+  } catch (error) {
+    if (nrAborts === core.nrAborts) giveBack(core, dataBlock);
+    throw error;
+  }
+  if (nrAborts !== core.nrAborts)
+    throw new AbortedChangesError('the write was lost with a transaction that was thrown away meanwhile');
+  try {
+    core.change('map a data block', thin, (metadata) => metadata.insert(thin.thinId, write.virtualBlock, dataBlock));
+  } catch (error) {
+    if (nrAborts === core.nrAborts) giveBack(core, dataBlock);
+    throw error;
+  }
+}
+
+function giveBack(core: PoolCore, dataBlock: number): void {
+  core.change('give back a data block', undefined, (metadata) => metadata.decDataBlocks(dataBlock, dataBlock + 1));
+}
+
+/** Writes all that `dataBlock` is to hold. */
+async function fill(core: PoolCore, dataBlock: number, write: BlockWrite, old: Mapping | undefined): Promise<void> {
+  const { data, blockSize, settings } = core;
+  const { at, length, from, externalOrigin, virtualBlock } = write;
+  const begin = dataBlock * blockSize;
+  if (length === blockSize) {
+    if (from === undefined) await data.writeZeroes(begin, blockSize, { keepAllocated: true });
+    else await data.write(begin, from);
+    return;
+  }
+  if (old !== undefined) {
+    await copy(core, begin, write, data, old.dataBlock * blockSize, blockSize);
+    return;
+  }
+  const originBegin = virtualBlock * blockSize;
+  if (externalOrigin !== undefined && originBegin < externalOrigin.size) {
+    const nrThere = Math.min(blockSize, externalOrigin.size - originBegin);
+    await copy(core, begin, write, externalOrigin, originBegin, nrThere);
+    return;
+  }
+  if (settings.skipBlockZeroing) {
+    if (from === undefined) await data.writeZeroes(begin + at, length, { keepAllocated: true });
+    else await data.write(begin + at, from);
+    return;
+  }
+  await writeAmongZeros(core, begin, write);
+}
+
+/** The written part, zeros around it: in one write, where a block fits a buffer. */
+async function writeAmongZeros(core: PoolCore, begin: number, { at, length, from }: BlockWrite): Promise<void> {
+  const { data, blockSize, zeroBuffers } = core;
+  if (from === undefined) {
+    await data.writeZeroes(begin, blockSize, { keepAllocated: true });
+    return;
+  }
+  if (blockSize > zeroBuffers.size) {
+    await data.writeZeroes(begin, blockSize, { keepAllocated: true });
+    await data.write(begin + at, from);
+    return;
+  }
+  const buffer = await zeroBuffers.take();
+  try {
+    buffer.set(from, at);
+    await data.write(begin, buffer);
+  } finally {
+    buffer.fill(0, at, at + length);
+    zeroBuffers.giveBack(buffer);
+  }
+}
+
+/** The block at `sourceBegin` of `source`, of which `nrThere` bytes are there and zeros follow, with the written part in it. */
+async function copy(
+  core: PoolCore,
+  begin: number,
+  { at, length, from }: BlockWrite,
+  source: DataDevice,
+  sourceBegin: number,
+  nrThere: number,
+): Promise<void> {
+  const { data, blockSize, buffers } = core;
+  const buffer = await buffers.take();
+  try {
+    for (let done = 0; done < blockSize; done += buffer.length) {
+      const piece = done + buffer.length <= blockSize ? buffer : buffer.subarray(0, blockSize - done);
+      const nrToRead = Math.max(0, Math.min(piece.length, nrThere - done));
+      const nrNew = Math.min(at + length, done + piece.length) - Math.max(at, done);
+      if (nrNew < piece.length) {
+        if (nrToRead > 0) await source.read(sourceBegin + done, piece.subarray(0, nrToRead));
+        piece.fill(0, nrToRead);
+      }
+      if (nrNew > 0) {
+        const newAt = Math.max(at, done);
+        if (from === undefined) piece.fill(0, newAt - done, newAt - done + nrNew);
+        else piece.set(from.subarray(newAt - at, newAt - at + nrNew), newAt - done);
+      }
+      await data.write(begin + done, piece);
+    }
+  } finally {
+    buffers.giveBack(buffer);
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * Writes that wait for a free data block: until there is one, until time is up, or until nobody wants to wait any more.
+ *
+ * Format: docs/format/thin.md, section 8, `no_space_timeout`.
+ */
+import { NoSpaceError } from '@pdata/persistent-data';
+import type { Timers } from './options.js';
+
+interface Waiter {
+  readonly owner: object;
+  readonly retry: () => void;
+  readonly fail: (error: NoSpaceError) => void;
+}
+
+export class SpaceWaiters {
+  readonly #timers: Timers;
+  readonly #timeout: number;
+  #waiters: Waiter[] = [];
+  #timer: unknown;
+  #timedOut = false;
+
+  /** @param timeout milliseconds, 0: for ever */
+  constructor(timers: Timers, timeout: number) {
+    this.#timers = timers;
+    this.#timeout = timeout;
+  }
+
+  get nr(): number {
+    return this.#waiters.length;
+  }
+
+  /** Whether time is up, so that nobody waits any more until {@link retry}. */
+  get timedOut(): boolean {
+    return this.#timedOut;
+  }
+
+  /** The time begins to run. `expired` is called when it is up, before those who wait are told. */
+  begin(expired: () => void): void {
+    if (this.#timeout === 0 || this.#timer !== undefined || this.#timedOut) return;
+    this.#timer = this.#timers.set(() => {
+      this.#timer = undefined;
+      this.#timedOut = true;
+      expired();
+      this.fail(`no free data block was had in ${this.#timeout} ms`);
+    }, this.#timeout);
+  }
+
+  /** Resolves when it is worth another try. */
+  wait(owner: object): Promise<void> {
+    return new Promise((retry, fail) => {
+      this.#waiters.push({ owner, retry, fail });
+    });
+  }
+
+  /** There may be space, or another reason to fail. */
+  retry(): void {
+    if (this.#timer !== undefined) this.#timers.clear(this.#timer);
+    this.#timer = undefined;
+    this.#timedOut = false;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const { retry } of waiters) retry();
+  }
+
+  /** Those who wait (all, or those of one owner) will not get any. */
+  fail(why: string, owner?: object): void {
+    const waiters = this.#waiters;
+    this.#waiters = owner === undefined ? [] : waiters.filter((waiter) => waiter.owner !== owner);
+    for (const waiter of waiters) {
+      if (owner !== undefined && waiter.owner !== owner) continue;
+      waiter.fail(new NoSpaceError('data', `the write was given up: ${why}; grow the pool's data device, or discard`));
+    }
+  }
+}
