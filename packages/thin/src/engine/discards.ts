@@ -34,7 +34,7 @@ export async function unmapBlocks(core: PoolCore, thin: OpenThin, begin: number,
 /** The first mapped block of `begin`..`end`; `end` when there is none. */
 export function nextMapped(metadata: ThinMetadata, thinId: number, begin: number, end: number): number {
   if (begin >= end) return end;
-  return metadata.findRange(thinId, begin, end)?.begin ?? end;
+  return metadata.findRange(thinId, begin, end, 1)?.begin ?? end;
 }
 
 async function unmapWindow(core: PoolCore, thin: OpenThin, begin: number, end: number): Promise<void> {

@@ -362,9 +362,8 @@ export class ThinVolume implements DataDevice {
     let nrLookedAt = 0;
     for (let at = offset; at < end && extents.length < MOST_EXTENTS && nrLookedAt < MOST_BLOCKS; ) {
       const block = Math.floor(at / blockSize);
-      const until = Math.min(endBlock, block + MOST_BLOCKS);
-      const mapped = metadata.findRange(this.#thin.thinId, block, until);
-      const holeEnd = Math.min(end, (mapped?.begin ?? until) * blockSize);
+      const mapped = metadata.findRange(this.#thin.thinId, block, endBlock, MOST_BLOCKS);
+      const holeEnd = Math.min(end, (mapped?.begin ?? endBlock) * blockSize);
       if (at < holeEnd) at = await this.#unmappedAllocation(extents, at, holeEnd);
       if (at < holeEnd) break; // the origin's answer ended there
       if (mapped === undefined) continue;

@@ -303,3 +303,12 @@ describe('mappings behind the end of the pool, which only damage can make', () =
     expect(metadata.details(0)?.mappedBlocks).toBe(10);
   });
 });
+
+it('finds a run no longer than asked for', () => {
+  const { metadata } = newPool();
+  metadata.createThin(0);
+  writeRange(metadata, 0, 5, 25);
+  expect(metadata.findRange(0, 0, 100, 8)).toEqual({ begin: 5, end: 13, dataBegin: 0, shared: false });
+  expect(metadata.findRange(0, 0, 10, 8)).toEqual({ begin: 5, end: 10, dataBegin: 0, shared: false });
+  expect(metadata.findRange(0, 0, 100)).toEqual({ begin: 5, end: 25, dataBegin: 0, shared: false });
+});

@@ -35,15 +35,22 @@ export function find(state: PoolState, thinId: number, virtualBlock: number): Ma
   return value === undefined ? undefined : { ...value, shared: snapshottedTime > value.time };
 }
 
-export function findRange(state: PoolState, thinId: number, begin: number, end: number): MappedRange | undefined {
+export function findRange(
+  state: PoolState,
+  thinId: number,
+  begin: number,
+  end: number,
+  mostBlocks: number,
+): MappedRange | undefined {
   const { snapshottedTime } = openDetails(state, thinId);
   const cursor = state.mappings.subtree([thinId])?.cursor(begin);
   if (cursor === undefined || cursor.done || cursor.key >= end) return undefined;
   const first = cursor.key;
   const { dataBlock, time } = cursor.value;
   const shared = snapshottedTime > time;
+  const most = Math.min(mostBlocks, end - first);
   let length = 1;
-  for (cursor.next(); !cursor.done && first + length < end && cursor.key === first + length; cursor.next()) {
+  for (cursor.next(); !cursor.done && length < most && cursor.key === first + length; cursor.next()) {
     const next = cursor.value;
     if (next.dataBlock !== dataBlock + length || snapshottedTime > next.time !== shared) break;
     length++;

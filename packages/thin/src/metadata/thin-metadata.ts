@@ -250,11 +250,17 @@ export class ThinMetadata {
 
   /**
    * The first run of mappings in virtual blocks `begin`..`end` (exclusive), cut off at `end`; undefined when none is mapped.
+   * Costs its length; at `mostBlocks` it is cut off, too.
    * @throws {@link NoSuchDeviceError}
    */
-  findRange(thinId: number, begin: number, end: number): MappedRange | undefined {
+  findRange(
+    thinId: number,
+    begin: number,
+    end: number,
+    mostBlocks = Number.POSITIVE_INFINITY,
+  ): MappedRange | undefined {
     refuseRange('virtual blocks', begin, end, Number.MAX_SAFE_INTEGER);
-    return mappings.findRange(this.#open, thinId, begin, end);
+    return mappings.findRange(this.#open, thinId, begin, end, mostBlocks);
   }
 
   /** All runs of a device, or of a part of it, in order. The pool may be changed meanwhile. @throws {@link NoSuchDeviceError} */
@@ -346,7 +352,7 @@ export class ThinMetadata {
   removeRange(thinId: number, begin: number, end: number): number {
     devices.openDetails(this.#open, thinId);
     refuseRange('virtual blocks', begin, end, Number.MAX_SAFE_INTEGER);
-    if (this.findRange(thinId, begin, end) === undefined) return 0;
+    if (this.findRange(thinId, begin, end, 1) === undefined) return 0;
     let nr = 0;
     this.#transaction.change('frees', (state) => {
       nr = mappings.removeRange(state, thinId, begin, end);
