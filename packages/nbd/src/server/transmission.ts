@@ -1,0 +1,572 @@
+/**
+ * An export in use: requests in, replies out.
+ *
+ * Bytes come as the socket has them. All requests in one piece are parsed in one go and start at once; a WRITE's payload is passed on
+ * where it lies when it is whole, and gathered in a pooled buffer when it is not. What a request asks for is done by one call of the
+ * device and two functions that its object already has; only the commands of long-commands.ts need more.
+ *
+ * Bounds: when too much is in flight, parsing stops where it is and the socket is paused, until a reply has left. What is in flight is
+ * counted from the header to the moment the reply was taken by the system.
+ *
+ * In step: a request that is refused still has its payload consumed first. A magic that is wrong cannot be recovered from.
+ *
+ * Ending: after DISC, the client's end of stream, or a shutdown, what is in flight is finished and sent, and then the socket is
+ * closed. `abandon` is for a socket that is gone: replies are dropped, and what the device is doing is waited for.
+ *
+ * Format: docs/format/nbd.md, sections 4 to 8 and 11.
+ */
+import type { Duplex } from 'node:stream';
+import type { DataDevice } from '@pdata/device';
+import {
+  COMMAND,
+  COMMAND_FLAG,
+  EXTENDED_REQUEST_MAGIC,
+  EXTENDED_REQUEST_SIZE,
+  NBD_ERROR,
+  REQUEST_MAGIC,
+  REQUEST_SIZE,
+} from '../protocol/constants.js';
+import { u64At } from '../protocol/integers.js';
+import { REQUEST_AT } from '../protocol/requests.js';
+import { type BufferPool, HEADROOM } from './buffer-pool.js';
+import { type RequestRules, rangeRefusal, refusalOf } from './check-request.js';
+import { errorNumberOf, errorTextOf, RequestRefused } from './error-numbers.js';
+import type { MetaContext, MetaExtent } from './export.js';
+import { collectExtents, MAX_EXTENTS } from './extents.js';
+import type { NbdServerLimits } from './limits.js';
+import {
+  partsWithHoles,
+  type ReadPart,
+  sectorCeil,
+  sectorFloor,
+  trim,
+  writeInsideSectors,
+  writeZeroes,
+} from './long-commands.js';
+import { type ReplyMode, ReplyWriter } from './reply-writer.js';
+import { Request, type RequestOwner } from './request.js';
+import type { SharedExport } from './shared-exports.js';
+
+/** What was agreed on before transmission. */
+export interface Negotiated extends ReplyMode {
+  /** Selected contexts by their id. */
+  readonly contexts: ReadonlyMap<number, MetaContext>;
+}
+
+/** What all connections of a server have in common. */
+export interface TransmissionHost {
+  readonly limits: NbdServerLimits;
+  readonly pool: BufferPool;
+  /** Payload bytes in flight on all connections. */
+  bytesInFlight: number;
+  /** A request failed in a way that the client is told little of. */
+  requestFailed(exportName: string, error: unknown): void;
+}
+
+const FUA = { fua: true } as const;
+const NO_INPUT = Buffer.alloc(0);
+/** READs of at least so many bytes ask first where zeros are; below, the question would cost more than the zeros. */
+const SPARSE_READ = 65_536;
+/** A payload of up to so many times the limit is read and dropped; who sends more is cut off. */
+const DROP_FACTOR = 4;
+/** The u64 of the effect length and up to so many u32 ids, in the payload of BLOCK_STATUS. */
+const MAX_STATUS_PAYLOAD = 8 + 4 * 1024;
+
+export class Transmission implements RequestOwner {
+  readonly #device: DataDevice;
+  readonly #replies: ReplyWriter;
+  readonly #headerSize: number;
+  readonly #magic: number;
+  readonly #rules: { -readonly [Rule in keyof RequestRules]: RequestRules[Rule] };
+
+  #input: Buffer = NO_INPUT;
+  #at = 0;
+  /** A header that came in parts. */
+  readonly #header: Buffer;
+  #headerFill = 0;
+  /** A request whose payload is arriving, and how much of it is there. */
+  #receiving: Request | undefined;
+  #received = 0;
+  /** Payload of a refused request still to be dropped, and the request. */
+  #dropping = 0;
+  #refused: Request | undefined;
+  #refusal: RequestRefused | undefined;
+
+  readonly #unused: Request[] = [];
+  #nrInFlight = 0;
+  #bytesInFlight = 0;
+  #isStalled = false;
+  #hasInputEnded = false;
+  #isClosing = false;
+  #isShuttingDown = false;
+  /** No more requests are taken. */
+  #isEnding = false;
+  #isAbandoned = false;
+  readonly #isGone = (): boolean => this.#isAbandoned;
+  #wakeWhenIdle: (() => void) | undefined;
+
+  nrRequests = 0;
+  bytesRead = 0;
+
+  constructor(
+    private readonly socket: Duplex,
+    private readonly shared: SharedExport,
+    private readonly negotiated: Negotiated,
+    private readonly host: TransmissionHost,
+  ) {
+    this.#device = shared.device;
+    const { structured, extended, contexts } = negotiated;
+    this.#rules = {
+      size: 0,
+      readOnly: false,
+      allowsDf: structured || extended,
+      extended,
+      hasContexts: contexts.size > 0,
+      maxPayload: host.limits.payload,
+    };
+    this.#headerSize = negotiated.extended ? EXTENDED_REQUEST_SIZE : REQUEST_SIZE;
+    this.#magic = negotiated.extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC;
+    this.#header = Buffer.alloc(this.#headerSize);
+    this.#replies = new ReplyWriter(socket, negotiated, (requests, sent) => this.#release(requests, sent));
+  }
+
+  get bytesWritten(): number {
+    return this.#replies.bytesWritten;
+  }
+  get nrInFlight(): number {
+    return this.#nrInFlight;
+  }
+  /** A part of a request is here, and nothing but the client keeps the rest from coming. */
+  get isMidRequest(): boolean {
+    if (this.#isStalled || this.#isEnding) return false;
+    return this.#headerFill > 0 || this.#receiving !== undefined || this.#refused !== undefined;
+  }
+
+  /** Takes what the socket received. */
+  receive(chunk: Buffer): void {
+    this.bytesRead += chunk.length;
+    if (this.#isEnding) return;
+    // Only a chunk that was on its way when the socket was paused finds an earlier one unfinished.
+    this.#input = this.#at < this.#input.length ? Buffer.concat([this.#input.subarray(this.#at), chunk]) : chunk;
+    this.#at = 0;
+    this.#consume();
+  }
+
+  /** The client has closed its side. What it asked before is still done. */
+  receiveEnd(): void {
+    this.#hasInputEnded = true;
+    if (!this.#isStalled) this.end();
+  }
+
+  /** No more requests: finishes what is in flight, sends it, closes the socket. */
+  end(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.#giveUpPartial();
+    this.#closeWhenIdle();
+  }
+
+  /** As {@link end}, but a client that goes on asking meanwhile hears ESHUTDOWN. */
+  shutDown(): void {
+    this.#isShuttingDown = true;
+    if (this.#nrInFlight === 0) this.end();
+  }
+
+  /** The socket is gone. Resolves when the device has done what it was asked. */
+  async abandon(): Promise<void> {
+    this.#isEnding = true;
+    this.#isAbandoned = true;
+    this.#giveUpPartial();
+    this.#replies.flush();
+    if (this.#nrInFlight > 0) {
+      await new Promise<void>((resolve) => {
+        this.#wakeWhenIdle = resolve;
+      });
+    }
+  }
+
+  // ---- from bytes to requests ----
+
+  #consume(): void {
+    this.#rules.size = this.#device.size; // devices may grow
+    this.#rules.readOnly = this.#device.readOnly;
+    while (!this.#isEnding && this.#step());
+    if (this.#at < this.#input.length) return;
+    this.#input = NO_INPUT;
+    this.#at = 0;
+  }
+
+  /** Takes one thing from the input. @returns false when it needs more input, or may not go on */
+  #step(): boolean {
+    if (this.#receiving !== undefined) return this.#receivePayload(this.#receiving);
+    if (this.#refused !== undefined) return this.#dropPayload(this.#refused);
+    return this.#takeHeader();
+  }
+
+  #takeHeader(): boolean {
+    let bytes = this.#input;
+    let at = this.#at;
+    const size = this.#headerSize;
+    const isSplit = this.#headerFill > 0 || bytes.length - at < size;
+    if (isSplit) {
+      const taken = Math.min(size - this.#headerFill, bytes.length - at);
+      bytes.copy(this.#header, this.#headerFill, at, at + taken);
+      this.#headerFill += taken;
+      this.#at += taken;
+      if (this.#headerFill < size) return false;
+      bytes = this.#header;
+      at = 0;
+    }
+    if (bytes.readUInt32BE(at) !== this.#magic) {
+      this.socket.destroy(new Error('a request without its magic number: the stream cannot be followed any more'));
+      this.#isEnding = true;
+      return false;
+    }
+    const { extended } = this.negotiated;
+    const flags = bytes.readUInt16BE(at + REQUEST_AT.flags);
+    const command = bytes.readUInt16BE(at + REQUEST_AT.command);
+    const length = extended ? u64At(bytes, at + REQUEST_AT.length) : bytes.readUInt32BE(at + REQUEST_AT.length);
+    const hasPayload = extended ? (flags & COMMAND_FLAG.PAYLOAD_LEN) !== 0 : command === COMMAND.WRITE;
+    const payload = hasPayload ? length : 0;
+    const { limits } = this.host;
+    const cost = command === COMMAND.READ ? Math.min(length, limits.payload) : Math.min(payload, limits.payload);
+    if (!this.#mayTake(cost)) {
+      this.#stall();
+      return false;
+    }
+
+    if (isSplit) this.#headerFill = 0;
+    else this.#at += size;
+    if (command === COMMAND.DISC) {
+      this.end();
+      return false;
+    }
+    const request = this.#newRequest(cost);
+    request.flags = flags;
+    request.command = command;
+    request.cookieHigh = bytes.readUInt32BE(at + REQUEST_AT.cookie);
+    request.cookieLow = bytes.readUInt32BE(at + REQUEST_AT.cookie + 4);
+    request.offsetHigh = bytes.readUInt32BE(at + REQUEST_AT.offset);
+    request.offsetLow = bytes.readUInt32BE(at + REQUEST_AT.offset + 4);
+    request.offset = request.offsetHigh * 2 ** 32 + request.offsetLow;
+    request.length = length;
+
+    const refusal = this.#isShuttingDown
+      ? SHUTTING_DOWN
+      : refusalOf(command, flags, request.offset, length, this.#rules);
+    if (refusal !== undefined) return this.#refuse(request, refusal, payload);
+    if (payload === 0) this.#start(request);
+    else if (command === COMMAND.BLOCK_STATUS && payload > MAX_STATUS_PAYLOAD) {
+      return this.#refuse(
+        request,
+        new RequestRefused(NBD_ERROR.EINVAL, 'BLOCK_STATUS with too long a payload'),
+        payload,
+      );
+    } else if (this.#input.length - this.#at >= payload) {
+      request.payload = this.#input.subarray(this.#at, this.#at + payload);
+      this.#at += payload;
+      this.#start(request);
+    } else {
+      request.buffer = this.host.pool.take(payload);
+      request.payload = request.buffer.data(payload);
+      this.#receiving = request;
+      this.#received = 0;
+    }
+    return true;
+  }
+
+  #receivePayload(request: Request): boolean {
+    const payload = request.payload as Buffer;
+    const taken = Math.min(payload.length - this.#received, this.#input.length - this.#at);
+    if (taken === 0) return false;
+    this.#input.copy(payload, this.#received, this.#at, this.#at + taken);
+    this.#at += taken;
+    this.#received += taken;
+    if (this.#received < payload.length) return false;
+    this.#receiving = undefined;
+    this.#start(request);
+    return true;
+  }
+
+  #refuse(request: Request, refusal: RequestRefused, payload: number): boolean {
+    if (payload > this.host.limits.payload * (this.negotiated.extended ? 1 : DROP_FACTOR)) {
+      this.socket.destroy(new Error(`a payload of ${payload} bytes, far beyond the limit`));
+      this.#finish(request);
+      this.#isEnding = true;
+      return false;
+    }
+    if (payload === 0) {
+      this.#replies.failure(request, refusal.errorNumber, refusal.message);
+      return true;
+    }
+    this.#refused = request;
+    this.#refusal = refusal;
+    this.#dropping = payload;
+    return true;
+  }
+
+  #dropPayload(request: Request): boolean {
+    const dropped = Math.min(this.#dropping, this.#input.length - this.#at);
+    this.#at += dropped;
+    this.#dropping -= dropped;
+    if (this.#dropping > 0) return false;
+    const refusal = this.#refusal ?? SHUTTING_DOWN;
+    this.#refused = undefined;
+    this.#refusal = undefined;
+    this.#replies.failure(request, refusal.errorNumber, refusal.message);
+    return true;
+  }
+
+  // ---- carrying out ----
+
+  #start(request: Request): void {
+    this.nrRequests++;
+    try {
+      switch (request.command) {
+        case COMMAND.READ:
+          this.#read(request);
+          break;
+        case COMMAND.WRITE:
+        case COMMAND.WRITE_ZEROES:
+        case COMMAND.TRIM:
+          this.#change(request);
+          break;
+        case COMMAND.FLUSH:
+          this.#device.flush().then(request.done, request.failed);
+          break;
+        case COMMAND.BLOCK_STATUS:
+          this.#blockStatus(request).catch(request.failed);
+          break;
+        default:
+          // CACHE. A device has its own mind about what to keep at hand; that the hint was heard is answer enough.
+          this.#replies.success(request);
+      }
+    } catch (error) {
+      this.failed(request, error); // a device should reject, not throw; either way it is the client's error, not the server's end
+    }
+  }
+
+  #read(request: Request): void {
+    const { offset, length } = request;
+    if (length === 0) {
+      this.#replies.success(request);
+      return;
+    }
+    const isWholeSectors = ((request.offsetLow | length) & 511) === 0;
+    const mayHaveHoles = length >= SPARSE_READ && this.#replies.mayHaveHoles && (request.flags & COMMAND_FLAG.DF) === 0;
+    if (mayHaveHoles && isWholeSectors) {
+      this.#readAroundHoles(request).catch(request.failed);
+      return;
+    }
+    const begin = isWholeSectors ? offset : sectorFloor(offset);
+    const size = isWholeSectors ? length : sectorCeil(offset + length) - begin;
+    const buffer = this.host.pool.take(size);
+    request.buffer = buffer;
+    request.dataStart = HEADROOM + offset - begin;
+    this.#device.read(begin, buffer.data(size)).then(request.done, request.failed);
+  }
+
+  async #readAroundHoles(request: Request): Promise<void> {
+    const { offset, length } = request;
+    const parts = await partsWithHoles(this.#device, offset, length);
+    const buffer = this.host.pool.take(length);
+    request.buffer = buffer;
+    request.dataStart = HEADROOM;
+    if (parts === undefined) {
+      await this.#device.read(offset, buffer.data(length));
+      this.#replies.data(request);
+      return;
+    }
+    const dataOf = (part: ReadPart): Buffer =>
+      buffer.bytes.subarray(HEADROOM + part.offset - offset, HEADROOM + part.offset - offset + part.length);
+    await Promise.all(parts.map((part) => (part.isZero ? undefined : this.#device.read(part.offset, dataOf(part)))));
+    // All has been read before the first chunk leaves, so no error can follow one.
+    for (const part of parts) {
+      if (part.isZero) this.#replies.holeChunk(request, part.offset, part.length);
+      else this.#replies.dataChunk(request, part.offset, dataOf(part));
+    }
+    this.#replies.done(request);
+  }
+
+  /** Starts a WRITE, WRITE_ZEROES or TRIM when no other write stands against it. */
+  #change(request: Request): void {
+    const { offset, length, command } = request;
+    if (length === 0) {
+      this.#replies.success(request);
+      return;
+    }
+    const isWholeSectors = ((request.offsetLow | length) & 511) === 0;
+    if (command === COMMAND.TRIM) {
+      // Rounded inwards: a part of a sector cannot be given up, and nobody was promised that it would.
+      request.begin = isWholeSectors ? offset : sectorCeil(offset);
+      request.end = isWholeSectors ? offset + length : sectorFloor(offset + length);
+      if (request.begin >= request.end) {
+        this.#replies.success(request);
+        return;
+      }
+      request.exclusive = false;
+    } else {
+      request.begin = isWholeSectors ? offset : sectorFloor(offset);
+      request.end = isWholeSectors ? offset + length : sectorCeil(offset + length);
+      request.exclusive = !isWholeSectors;
+    }
+    request.isOrdered = true;
+    this.shared.needsFlush = true;
+    if (this.shared.writeOrder.enter(request)) this.admitted(request);
+  }
+
+  admitted(request: Request): void {
+    const { offset, length, flags, payload } = request;
+    const device = this.#device;
+    const fua = (flags & COMMAND_FLAG.FUA) !== 0;
+    try {
+      if (request.command === COMMAND.WRITE && payload !== undefined) {
+        const written = request.exclusive
+          ? writeInsideSectors(device, offset, payload, fua)
+          : device.write(offset, payload, fua ? FUA : undefined);
+        written.then(request.done, request.failed);
+      } else if (request.command === COMMAND.TRIM) {
+        trim(device, request.begin, request.end, fua, this.#isGone).then(request.done, request.failed);
+      } else {
+        writeZeroes(device, { offset, length }, flags, this.#isGone).then(request.done, request.failed);
+      }
+    } catch (error) {
+      this.failed(request, error);
+    }
+  }
+
+  async #blockStatus(request: Request): Promise<void> {
+    const { contexts } = this.negotiated;
+    let { length } = request;
+    let ids: Iterable<number> = contexts.keys();
+    if ((request.flags & COMMAND_FLAG.PAYLOAD_LEN) !== 0) {
+      [length, ids] = this.#statusPayload(request);
+    }
+    const maxExtents = (request.flags & COMMAND_FLAG.REQ_ONE) !== 0 ? 1 : MAX_EXTENTS;
+    const chunks: { id: number; extents: readonly MetaExtent[] }[] = [];
+    for (const id of ids) {
+      const context = contexts.get(id);
+      if (context === undefined) throw new RequestRefused(NBD_ERROR.EINVAL, `metadata context ${id} was not selected`);
+      chunks.push({ id, extents: await collectExtents(context, request.offset, length, maxExtents) });
+    }
+    for (const { id, extents } of chunks) this.#replies.extentsChunk(request, id, extents);
+    this.#replies.done(request);
+  }
+
+  /** BLOCK_STATUS with a payload: u64 effect length, n x u32 context ids. */
+  #statusPayload(request: Request): [length: number, ids: Set<number>] {
+    const payload = request.payload as Buffer;
+    if (payload.length < 12 || payload.length % 4 !== 0) {
+      throw new RequestRefused(NBD_ERROR.EINVAL, `a BLOCK_STATUS payload of ${payload.length} bytes`);
+    }
+    const length = u64At(payload, 0);
+    const ids = new Set<number>();
+    for (let at = 8; at < payload.length; at += 4) {
+      const id = payload.readUInt32BE(at);
+      if (ids.has(id)) throw new RequestRefused(NBD_ERROR.EINVAL, `metadata context ${id} is asked for twice`);
+      ids.add(id);
+    }
+    if (length === 0) throw new RequestRefused(NBD_ERROR.EINVAL, 'BLOCK_STATUS of no bytes');
+    const refusal = rangeRefusal(request.command, request.offset, length, this.#device.size);
+    if (refusal !== undefined) throw refusal;
+    return [length, ids];
+  }
+
+  // ---- the end of a request ----
+
+  succeeded(request: Request): void {
+    if (request.isOrdered) this.#leaveOrder(request);
+    if (request.command === COMMAND.READ) this.#replies.data(request);
+    else this.#replies.success(request);
+  }
+
+  failed(request: Request, error: unknown): void {
+    if (request.isOrdered) this.#leaveOrder(request);
+    if (!(error instanceof RequestRefused)) this.host.requestFailed(this.shared.name, error);
+    this.#replies.failure(request, errorNumberOf(error), errorTextOf(error));
+  }
+
+  #leaveOrder(request: Request): void {
+    request.isOrdered = false;
+    this.shared.writeOrder.leave(request);
+  }
+
+  #release(requests: readonly Request[], sent: boolean): void {
+    const { pool } = this.host;
+    for (const request of requests) {
+      // A buffer whose reply failed to leave may still be in the system's hands: the collector knows better when it is free.
+      if (request.buffer !== undefined && sent) pool.give(request.buffer);
+      this.#finish(request);
+    }
+    if (this.#isShuttingDown && this.#nrInFlight === 0) this.end();
+    if (this.#isEnding) this.#closeWhenIdle();
+    else if (this.#isStalled) this.#resume();
+  }
+
+  // ---- bounds ----
+
+  #newRequest(cost: number): Request {
+    this.#nrInFlight++;
+    this.#bytesInFlight += cost;
+    this.host.bytesInFlight += cost;
+    const request = this.#unused.pop() ?? new Request(this);
+    request.cost = cost;
+    return request;
+  }
+
+  #finish(request: Request): void {
+    this.#nrInFlight--;
+    this.#bytesInFlight -= request.cost;
+    this.host.bytesInFlight -= request.cost;
+    request.buffer = undefined;
+    request.payload = undefined;
+    this.#unused.push(request);
+  }
+
+  /** Whether a request of `cost` bytes may be in flight too. A connection with none in flight always may have one. */
+  #mayTake(cost: number): boolean {
+    if (this.#nrInFlight === 0) return true;
+    const { limits, bytesInFlight } = this.host;
+    return (
+      this.#nrInFlight < limits.requestsInFlight &&
+      this.#bytesInFlight + cost <= limits.bytesInFlight &&
+      bytesInFlight + cost <= limits.totalBytesInFlight
+    );
+  }
+
+  #stall(): void {
+    if (this.#isStalled) return;
+    this.#isStalled = true;
+    this.socket.pause();
+  }
+
+  #resume(): void {
+    this.#isStalled = false;
+    this.#consume();
+    if (this.#isStalled || this.#isEnding) return;
+    if (this.#hasInputEnded) this.end();
+    else this.socket.resume();
+  }
+
+  /** Forgets a request of which not all has come. */
+  #giveUpPartial(): void {
+    const partial = this.#receiving ?? this.#refused;
+    this.#receiving = undefined;
+    this.#refused = undefined;
+    this.#input = NO_INPUT;
+    this.#at = 0;
+    if (partial !== undefined) this.#finish(partial);
+  }
+
+  #closeWhenIdle(): void {
+    if (this.#nrInFlight > 0) return;
+    this.#wakeWhenIdle?.();
+    if (this.socket.destroyed || this.#isClosing) return;
+    this.#isClosing = true;
+    // Whatever else the client sends is read and dropped: unread bytes would turn the end of the stream into a reset.
+    this.socket.resume();
+    this.socket.end();
+  }
+}
+
+const SHUTTING_DOWN = new RequestRefused(NBD_ERROR.ESHUTDOWN, 'the server is shutting down');
