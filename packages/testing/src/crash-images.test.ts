@@ -9,7 +9,7 @@ import { RecordingMetadataDevice } from './recording-metadata-device.js';
 function crashes(
   nrBlocks: number,
   program: (device: RecordingMetadataDevice) => void,
-  options: { seed?: number; imagesPerInterval?: number } = {},
+  options: { seed?: number; imagesPerInterval?: number; onlyAtEnd?: boolean } = {},
 ): CrashImage[] {
   const initial = new Uint8Array(nrBlocks * BLOCK_SIZE);
   const device = new RecordingMetadataDevice(new MemoryMetadataDevice({ bytes: initial.slice() }));
@@ -48,6 +48,21 @@ it('tries each interval between flushes: nothing, everything, the last write alo
   expect(images[6]?.description).toBe(
     'crash after flush 1 of 2: 1 of 2 block writes in doubt landed: 3 (seed 1, image 2 of the interval)',
   );
+});
+
+it('tries only a crash after the last operation when asked to', () => {
+  const program = (device: RecordingMetadataDevice): void => {
+    device.write(1, blocks(1));
+    device.flush();
+    device.write(0, blocks(9));
+  };
+  const images = crashes(2, program, { imagesPerInterval: 4, onlyAtEnd: true });
+  expect(images.map(({ bytes }) => valuesOf(bytes))).toEqual([
+    [0, 1],
+    [9, 1],
+    [9, 1],
+    [0, 1],
+  ]);
 });
 
 it('tears one block between its sectors, now and then', () => {

@@ -29,6 +29,8 @@ export interface CrashWorkload {
   readonly seed: number;
   /** Images for every interval that has writes in doubt, corner cases included. Default 12. */
   readonly imagesPerInterval?: number;
+  /** Only what a crash right after the last operation could leave. Default false: a crash at any place of the workload. */
+  readonly onlyAtEnd?: boolean;
 }
 
 export interface CrashImage {
@@ -61,10 +63,11 @@ interface Interval {
 
 /** @throws {TypeError} when the recording kept no bytes */
 export function* crashImages(workload: CrashWorkload): Generator<CrashImage> {
-  const { operations, seed, imagesPerInterval = 12 } = workload;
+  const { operations, seed, imagesPerInterval = 12, onlyAtEnd = false } = workload;
   const random = seededRandom(seed);
   const nrFlushesInAll = operations.filter(({ op }) => op === 'flush').length;
   for (const { base, inDoubt, nrFlushes, end } of intervals(workload.initial, operations)) {
+    if (onlyAtEnd && end < operations.length) continue;
     const place = `crash after flush ${nrFlushes} of ${nrFlushesInAll}`;
     const lastPromise = labelOf(operations.slice(0, end).findLast(isPromise));
     const nextPromise = labelOf(operations.slice(end).find(isPromise));

@@ -9,7 +9,21 @@ export {
 } from './conformance/data-device-conformance.js';
 export { ContractViolation } from './conformance/demand.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
+export {
+  type DataFault,
+  FaultyDataDevice,
+  type FaultyDataOperation,
+  type FaultyDataOptions,
+  type HeldRequests,
+  type HoldOptions,
+} from './faulty-data-device.js';
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
+export {
+  type DataCrash,
+  type RecordedDataOperation,
+  RecordingDataDevice,
+  type RecordingDataOptions,
+} from './recording-data-device.js';
 export {
   type RecordedOperation,
   RecordingMetadataDevice,

@@ -83,3 +83,14 @@ it('notes nothing that failed', async () => {
   expect(() => device.grow(1)).toThrow(RangeError);
   expect(device.operations).toEqual([]);
 });
+
+it('calls back at each operation it notes, so that a test can stop the world there', async () => {
+  const seen: string[] = [];
+  const device: RecordingMetadataDevice = new RecordingMetadataDevice(memory(2), {
+    onOperation: ({ op }) => seen.push(`${op} ${device.operations.length}`),
+  });
+  device.write(0, blocks(1));
+  await device.flushAsync();
+  device.promise('commit 1');
+  expect(seen).toEqual(['write 1', 'flush 2', 'promise 3']);
+});

@@ -30,18 +30,22 @@ export interface RecordingOptions {
   readonly keepBytes?: boolean;
   /** Note reads as well. Default false. */
   readonly reads?: boolean;
+  /** Called when an operation has been noted: the place to stop the world at the n-th one. */
+  readonly onOperation?: (operation: RecordedOperation) => void;
 }
 
 export class RecordingMetadataDevice implements MetadataDevice {
   readonly #inner: MetadataDevice;
   readonly #keepBytes: boolean;
   readonly #reads: boolean;
+  readonly #onOperation: ((operation: RecordedOperation) => void) | undefined;
   #operations: RecordedOperation[] = [];
 
   constructor(inner: MetadataDevice, options: RecordingOptions = {}) {
     this.#inner = inner;
     this.#keepBytes = options.keepBytes ?? true;
     this.#reads = options.reads ?? false;
+    this.#onOperation = options.onOperation;
   }
 
   /** Everything since the beginning, or the last `clear`. */
@@ -66,7 +70,7 @@ export class RecordingMetadataDevice implements MetadataDevice {
 
   /** Notes that from here on `label` must survive any crash: for instance that commit 7 has returned. */
   promise(label: string): void {
-    this.#operations.push({ op: 'promise', label });
+    this.#note({ op: 'promise', label });
   }
 
   /** Forgets what was recorded. Not while an asynchronous flush is running: what it covers would be counted wrongly. */
@@ -88,33 +92,38 @@ export class RecordingMetadataDevice implements MetadataDevice {
 
   read(firstBlockNr: number, into: Uint8Array): void {
     this.#inner.read(firstBlockNr, into);
-    if (this.#reads) this.#operations.push({ op: 'read', firstBlockNr, nrBlocks: into.byteLength / BLOCK_SIZE });
+    if (this.#reads) this.#note({ op: 'read', firstBlockNr, nrBlocks: into.byteLength / BLOCK_SIZE });
   }
 
   write(firstBlockNr: number, from: Uint8Array): void {
     this.#inner.write(firstBlockNr, from);
     const bytes = this.#keepBytes ? new Uint8Array(from) : undefined; // a copy: slice() of a Buffer would be none
-    this.#operations.push({ op: 'write', firstBlockNr, nrBlocks: from.byteLength / BLOCK_SIZE, bytes });
+    this.#note({ op: 'write', firstBlockNr, nrBlocks: from.byteLength / BLOCK_SIZE, bytes });
   }
 
   flush(): void {
     this.#inner.flush();
-    this.#operations.push({ op: 'flush', nrCovered: this.#operations.length });
+    this.#note({ op: 'flush', nrCovered: this.#operations.length });
   }
 
   async flushAsync(): Promise<void> {
     const nrCovered = this.#operations.length;
     await this.#inner.flushAsync();
-    this.#operations.push({ op: 'flush', nrCovered });
+    this.#note({ op: 'flush', nrCovered });
   }
 
   grow(nrBlocks: number): void {
     this.#inner.grow(nrBlocks);
-    this.#operations.push({ op: 'grow', nrBlocks: this.#inner.nrBlocks });
+    this.#note({ op: 'grow', nrBlocks: this.#inner.nrBlocks });
   }
 
   close(): void {
     this.#inner.close();
+  }
+
+  #note(operation: RecordedOperation): void {
+    this.#operations.push(operation);
+    this.#onOperation?.(operation);
   }
 }
 
