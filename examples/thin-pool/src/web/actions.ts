@@ -2,7 +2,7 @@
  * What the page's buttons do. A request names exactly the members of its action, each of its type; anything else is refused before
  * the pool hears of it. Whether a name or a size makes sense is the pool's to say: its sentence reaches the person as it is.
  */
-import type { PoolHost } from '../pool-host.js';
+import type { PageHost } from './page-host.js';
 import type { Actions } from './page-protocol.js';
 import { Refusal } from './refusal.js';
 
@@ -13,7 +13,7 @@ type MemberType = 'text' | 'bytes' | 'boolean';
 type Members<Request> = { readonly [Member in keyof Request]: MemberType };
 interface Action<Request> {
   readonly members: Members<Request>;
-  run(host: PoolHost, request: Request): Promise<unknown>;
+  run(host: PageHost, request: Request): Promise<unknown>;
 }
 
 const ACTIONS: { readonly [Name in keyof Actions]: Action<Actions[Name]> } = {
@@ -50,7 +50,7 @@ export const actionNames = Object.keys(ACTIONS) as (keyof Actions)[];
  * @throws what the pool throws
  */
 export async function runAction(
-  host: PoolHost,
+  host: PageHost,
   name: keyof Actions,
   request: Readonly<Record<string, unknown>>,
 ): Promise<void> {

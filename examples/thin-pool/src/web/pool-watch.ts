@@ -6,9 +6,10 @@
  * the map of sharing, which has to visit every mapping and so is asked for only after something was written, discarded or
  * changed. Both kinds of question are asked one at a time.
  */
-import type { PoolHost, PoolReport, SharingMap, VolumeReport } from '../pool-host.js';
+import type { PoolReport, SharingMap, VolumeReport } from '../pool-host.js';
 import { IoRates } from './io-rates.js';
 import type { LiveFeed } from './live-feed.js';
+import type { PageHost } from './page-host.js';
 import type { VolumeMap } from './page-protocol.js';
 
 const PERIOD = 1000; // ms
@@ -22,7 +23,7 @@ const NR_CELLS = 512;
 
 export class PoolWatch {
   readonly rates = new IoRates();
-  readonly #host: PoolHost;
+  readonly #host: PageHost;
   readonly #feed: LiveFeed;
   readonly #log: (message: string) => void;
   readonly #stopEvents: () => void;
@@ -41,7 +42,7 @@ export class PoolWatch {
   /** What the mappings follow from, roughly; other text: ask for the map again. */
   #sharingOf = '';
 
-  constructor(host: PoolHost, feed: LiveFeed, log: (message: string) => void) {
+  constructor(host: PageHost, feed: LiveFeed, log: (message: string) => void) {
     this.#host = host;
     this.#feed = feed;
     this.#log = log;

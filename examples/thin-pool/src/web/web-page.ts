@@ -14,20 +14,20 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { StoreError } from '@pdata/device';
-import type { PoolHost } from '../pool-host.js';
 import { PoolError, systemProblem } from '../words/pool-error.js';
 import { actionNames, runAction } from './actions.js';
 import { checkNoBody, readJsonObject } from './body.js';
 import { Guard, newToken } from './guard.js';
 import { LiveFeed } from './live-feed.js';
 import { loadPageFiles, type PageFile } from './page-files.js';
+import type { PageHost } from './page-host.js';
 import type { Actions, FailedAnswer } from './page-protocol.js';
 import { PoolWatch } from './pool-watch.js';
 import { Refusal } from './refusal.js';
 
 export interface WebPageOptions {
   /** The page uses it and does not close it. */
-  readonly host: PoolHost;
+  readonly host: PageHost;
   /** TCP port on 127.0.0.1; 0, the default: any that is free. */
   readonly port?: number;
   /** At least 22 characters of A–Z a–z 0–9 - _; default: 256 random bits, new in each run. */
@@ -107,14 +107,14 @@ export async function startWebPage(options: WebPageOptions): Promise<WebPage> {
 }
 
 class Routes {
-  readonly #host: PoolHost;
+  readonly #host: PageHost;
   readonly #guard: Guard;
   readonly #log: (message: string) => void;
   readonly #files: ReadonlyMap<string, PageFile> = loadPageFiles();
   readonly #feed = new LiveFeed();
   readonly #watch: PoolWatch;
 
-  constructor(host: PoolHost, guard: Guard, log: (message: string) => void) {
+  constructor(host: PageHost, guard: Guard, log: (message: string) => void) {
     this.#host = host;
     this.#guard = guard;
     this.#log = log;

@@ -6,12 +6,13 @@ const ago = new Intl.RelativeTimeFormat('en', { numeric: 'auto', style: 'long' }
 
 /** Three digits that count: "1.25 GiB", "37.5 MiB", "512 B". @param {number} value */
 export function bytes(value) {
-  let [shown, unit] = [value, 0];
+  let shown = value;
+  let unit = 0;
   while (shown >= 1023.5 && unit < UNITS.length - 1) {
     shown /= 1024;
     unit += 1;
   }
-  return `${threeDigits(shown, unit === 0)} ${UNITS[unit]}`;
+  return `${threeDigits(shown, unit === 0)}\u00a0${UNITS[unit]}`;
 }
 
 /** @param {number} value bytes a second */
@@ -25,15 +26,18 @@ export const count = (value) => plain.format(value);
 
 /** Never "0 %" of something nor "100 %" of not quite all. @param {number} part @param {number} whole */
 export function percent(part, whole) {
-  if (whole <= 0 || part <= 0) return '0 %';
+  if (whole <= 0 || part <= 0) return '0\u00a0%';
   const share = (100 * part) / whole;
-  if (share < 0.1) return 'under 0.1 %';
-  if (share > 99.9 && part < whole) return '99.9 %';
-  return `${share < 10 || (share > 90 && share < 100) ? share.toFixed(1).replace(/\.0$/, '') : Math.round(share)} %`;
+  if (share < 0.1) return 'under 0.1\u00a0%';
+  if (share > 99.9 && part < whole) return '99.9\u00a0%';
+  return `${share < 10 || (share > 90 && share < 100) ? share.toFixed(1).replace(/\.0$/, '') : Math.round(share)}\u00a0%`;
 }
 
 /** @param {number} nr @param {string} one @param {string} [many] */
 export const counted = (nr, one, many = `${one}s`) => `${count(nr)} ${nr === 1 ? one : many}`;
+
+/** How many times `whole` fits into `part`: "1.5 times". @param {number} part @param {number} whole */
+export const times = (part, whole) => `${threeDigits(part / whole, false)} times`;
 
 /** "3 minutes ago". @param {number} then ms since 1970 @param {number} now */
 export function since(then, now) {

@@ -120,11 +120,14 @@ function start(token) {
   function drawNow() {
     const { frame, sharing } = state;
     drawLink();
-    if (frame === undefined) return;
+    if (frame === undefined) {
+      showBanner(bannerFor(''));
+      return;
+    }
     byId('content').hidden = false;
     const exclusive = new Map(sharing?.exclusive ?? []);
     const { banner } = showPool(frame);
-    showBanner(state.link?.kind === 'waiting' ? '' : state.trouble || (banner ?? ''));
+    showBanner(bannerFor(banner ?? ''));
 
     const has = (/** @type {string | undefined} */ name) => frame.volumes.some((volume) => volume.name === name);
     if (has(state.awaited)) {
@@ -198,9 +201,13 @@ function drawLink() {
     return;
   }
   set('connection-text', 'Reconnecting…');
-  showBanner(
-    `${link.why.replace(/\.$/, '')}. Trying again${state.frame === undefined ? '' : '; what is shown is old'}.`,
-  );
+}
+
+/** What the person must know first: that nothing is live, else that the pool does not answer, else that it is not well. @param {string} illness */
+function bannerFor(illness) {
+  const { link, frame, trouble } = state;
+  if (link?.kind !== 'waiting') return trouble || illness;
+  return `${link.why.replace(/\.$/, '')}. Trying again${frame === undefined ? '' : '; what is shown is old'}.`;
 }
 
 /** @param {string} text empty: none */

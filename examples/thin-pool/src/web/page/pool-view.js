@@ -1,5 +1,5 @@
 /** The pool as a whole: its place and mode, the gauges of its space, what it has promised, and the log of events. */
-import { bytes, clock, count, counted, percent } from './format.js';
+import { bytes, clock, count, counted, percent, times } from './format.js';
 
 /** @typedef {import('../page-protocol.js').PoolFrame} PoolFrame */
 /** @typedef {import('../page-protocol.js').EventFrame} EventFrame */
@@ -44,14 +44,21 @@ export function showPool({ pool, volumes }) {
   showGauge('data-gauge', pool.data, pool.data.lowWater, 'warns with');
   showGauge('metadata-gauge', pool.metadata, pool.metadata.reserve, 'keeps back');
   set('promised', bytes(pool.promised));
-  set('promised-of', pool.data.size > 0 ? `${percent(pool.promised, pool.data.size)} of the data file` : '');
-  const kinds = [counted(pool.nrVolumes, 'volume'), counted(pool.nrSnapshots, 'snapshot')];
-  set('promised-note', `to ${kinds.join(' and ')}`);
+  set('promised-of', promiseOf(pool));
+  set('promised-note', `to ${counted(pool.nrVolumes, 'volume')} and ${counted(pool.nrSnapshots, 'snapshot')}`);
   set('saved', bytes(Math.max(0, pool.mapped - pool.data.used)));
   set('clients', pool.serving === undefined ? 'not served' : count(pool.serving.clients));
   set('commits', pool.nrCommits === undefined ? 'not counted' : count(pool.nrCommits));
   set('nr-volumes', volumes.length === 0 ? '' : count(volumes.length));
   return { banner: mode.means };
+}
+
+/** @param {PoolFrame['pool']} pool */
+function promiseOf({ promised, data }) {
+  if (data.size === 0) return '';
+  return promised < 2 * data.size
+    ? `${percent(promised, data.size)} of the data file`
+    : `${times(promised, data.size)} the data file`;
 }
 
 /** @param {string} id @param {{ size: number, used: number }} space @param {number | undefined} edge bytes @param {string} edgeWord */

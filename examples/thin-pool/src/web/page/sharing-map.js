@@ -79,10 +79,13 @@ export class SharingMap {
     const width = this.#container.clientWidth;
     this.#canvas.hidden = nrCells === 0 || width === 0;
     if (this.#canvas.hidden) return;
-    this.#step = (nrCells <= 96 ? 22 : 13) + GAP;
-    this.#columns = Math.max(1, Math.min(nrCells, Math.floor((width + GAP) / this.#step)));
-    const nrRows = Math.ceil(nrCells / this.#columns);
+    // Whole device pixels, so that edges stay sharp; as many columns as fit, and as wide as they then may be.
     const scale = devicePixelRatio;
+    const least = (nrCells <= 96 ? 22 : 13) + GAP;
+    const nrFitting = Math.max(1, Math.floor((width + GAP) / least));
+    this.#columns = Math.min(nrCells, nrFitting);
+    this.#step = Math.floor(((width + GAP) / nrFitting) * scale) / scale;
+    const nrRows = Math.ceil(nrCells / this.#columns);
     const [across, down] = [this.#columns * this.#step - GAP, nrRows * this.#step - GAP];
     this.#canvas.width = Math.round(across * scale);
     this.#canvas.height = Math.round(down * scale);
