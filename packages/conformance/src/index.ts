@@ -1,6 +1,17 @@
 /** The judges: images the kernel made, the real tools, the real kernel, and an independent reading of a dump. @packageDocumentation */
 export { FIXTURE_NAMES, type Fixture, type FixtureName, fixture, type Golden, goldens } from './fixtures.js';
 export { type GuestFindings, type GuestRun, requireKernel, runGuest } from './kernel.js';
+export {
+  type NbdTool,
+  outputOf,
+  type RealServer,
+  requireNbdTools,
+  runAside,
+  runsLong,
+  startNbdkit,
+  startQemuNbd,
+  startServer,
+} from './nbd-tools.js';
 export { ourCheckComplaint, runOurTool } from './our-tools.js';
 export {
   type DumpedDevice,

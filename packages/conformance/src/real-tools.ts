@@ -38,7 +38,7 @@ export function runProgram(path: string, args: readonly string[]): RunResult {
   return { status: exitStatus(status, signal), stdout, stderr };
 }
 
-function exitStatus(status: number | null, signal: NodeJS.Signals | null): number {
+export function exitStatus(status: number | null, signal: NodeJS.Signals | null): number {
   return status ?? 128 + (signal === null ? 0 : constants.signals[signal]);
 }
 
