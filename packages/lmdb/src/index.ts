@@ -1,5 +1,9 @@
 /**
- * Metadata devices in an LMDB environment, and the catalogue of names that commits with them.
+ * Metadata devices in an LMDB environment, and the catalogue of names that commits with them. Start at {@link LmdbEnvironment}.
  * @packageDocumentation
  */
-export {};
+export { Catalogue } from './catalogue.js';
+export { LmdbEnvironment, type OpenPoolOptions } from './environment.js';
+export { EnvironmentFullError, LmdbUnavailableError } from './errors.js';
+export { LmdbMetadataDevice } from './lmdb-metadata-device.js';
+export type { OpenEnvironmentOptions } from './open-store.js';

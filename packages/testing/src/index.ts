@@ -8,6 +8,10 @@ export {
   dataDeviceConformance,
 } from './conformance/data-device-conformance.js';
 export { ContractViolation } from './conformance/demand.js';
+export {
+  type MetadataDeviceConformanceOptions,
+  metadataDeviceConformance,
+} from './conformance/metadata-device-conformance.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
 export {
   type DataFault,
