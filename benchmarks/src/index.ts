@@ -4,6 +4,8 @@
  *   core      btree lookup, insert, walk and one-key commits beside lmdb            core/core-suite.ts
  *   tools     thin_check, thin_dump, thin_restore beside the real 1.1.0 and 0.9.0   pools/pools-suite.ts
  *   memory    the largest memory of those, for pools of several sizes               pools/pools-suite.ts
+ *   nbd       a thin volume over NBD beside qemu-nbd on qcow2                       nbd/nbd-suite.ts
+ *   snapshot  a snapshot of a volume of 1 TiB, and of 1 GiB                         nbd/snapshot-suite.ts
  *
  * A contender that is missing is named and left out. Every figure comes with a hash of what was computed.
  * Non-goals: figures to compare across machines, or taken on a machine that has something else to do.
@@ -12,23 +14,29 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { benchmarkCore } from './core/core-suite.js';
+import { pdataServer, qemuServer } from './nbd/disk-servers.js';
+import { measureNbd, missingForNbd, nbdTable } from './nbd/nbd-suite.js';
+import { measureSnapshots, snapshotTable } from './nbd/snapshot-suite.js';
 import { measureMemory, measureTimes, memoryTable, type PoolsSuiteOptions, timesTable } from './pools/pools-suite.js';
 import { randomPool } from './pools/random-pools.js';
 import { cacheDirectory, ourPrograms, realPrograms } from './pools/thin-tools.js';
 import { heading } from './report.js';
 
 const USAGE = `usage: pnpm bench [OPTIONS]
-  --only core,tools,memory    only these (default: all)
+  --only core,tools,memory,nbd,snapshot   only these (default: all)
   --runs N                    runs of each work and contender (default 5; memory 3 at most)
   --keys N                    keys of the core operations (default 1000000)
   --mappings N                mappings of the pool that is timed (default 4000000)
   --memory-mappings N,N,…     pools whose memory is measured (default 1000000,4000000,8000000)
+  --disk MIB                  disk that is served over NBD (default 1024)
+  --seconds N                 of each work over NBD that goes on for a time (default 5)
+  --volume GIB,GIB,…          full volumes that are snapshotted (default 1,1024)
   --seed N                    default 1
   --cache DIR                 where the pools lie (default: pdata/bench in the user's cache directory)
   --work DIR                  where stores and outputs are written (default: the same); on another kind of disk, or none
   --without NAME              leave a contender out: 0.9.0 or 1.1.0; may be repeated`;
 
-const SUITES = ['core', 'tools', 'memory'];
+const SUITES = ['core', 'tools', 'memory', 'nbd', 'snapshot'];
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -39,6 +47,9 @@ async function main(): Promise<void> {
       keys: { type: 'string', default: '1000000' },
       mappings: { type: 'string', default: '4000000' },
       'memory-mappings': { type: 'string', default: '1000000,4000000,8000000' },
+      disk: { type: 'string', default: '1024' },
+      seconds: { type: 'string', default: '5' },
+      volume: { type: 'string', default: '1,1024' },
       seed: { type: 'string', default: '1' },
       cache: { type: 'string', default: join(cacheDirectory(), 'bench') },
       work: { type: 'string' },
@@ -85,6 +96,26 @@ async function main(): Promise<void> {
       for (const size of values['memory-mappings'].split(',')) pools.push(await pool(count('--memory-mappings', size)));
       const fewer = { ...options, runs: Math.min(runs, 3) };
       show(memoryTable(await measureMemory(pools, fewer), fewer));
+    }
+    if (suites.includes('nbd')) {
+      const missing = missingForNbd();
+      if (missing !== undefined) show(`nbd: n/a: ${missing}`);
+      else {
+        const served = {
+          contenders: [pdataServer(directory), qemuServer(directory)],
+          runs: Math.min(runs, 5),
+          seed,
+          size: count('--disk', values.disk) * 1024 ** 2,
+          seconds: count('--seconds', values.seconds),
+          progress,
+        };
+        show(nbdTable(await measureNbd(served), served));
+      }
+    }
+    if (suites.includes('snapshot')) {
+      progress('making full volumes');
+      const sizes = values.volume.split(',').map((size) => count('--volume', size) * 1024 ** 3);
+      show(snapshotTable(await measureSnapshots(sizes, 20, values.cache)));
     }
   } finally {
     rmSync(directory, { recursive: true, force: true });
