@@ -1,5 +1,5 @@
 /** One fio job against an NBD export, with fio's own nbd engine, and what it measured. */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 
 export interface FioJob {
   readonly rw: 'randread' | 'randwrite' | 'read' | 'write';
@@ -25,27 +25,23 @@ export interface FioResult {
 }
 
 /** @throws Error with fio's own words when it fails, or when any request did */
-export function runFio(uri: string, job: FioJob): FioResult {
+export async function runFio(uri: string, job: FioJob): Promise<FioResult> {
   const how =
     job.seconds === undefined ? [`--io_size=${job.bytes ?? job.size}`] : ['--time_based', `--runtime=${job.seconds}`];
-  const { status, stdout, stderr, error } = spawnSync(
-    'fio',
-    [
-      '--name=job',
-      '--ioengine=nbd',
-      `--uri=${uri}`,
-      `--rw=${job.rw}`,
-      `--bs=${job.blockSize}`,
-      `--size=${job.size}`,
-      `--iodepth=${job.depth}`,
-      `--randseed=${job.seed}`,
-      ...how,
-      '--output-format=json',
-    ],
-    { encoding: 'utf8', maxBuffer: 1 << 26 },
-  );
-  if (error !== undefined) throw error;
-  if (status !== 0) throw new Error(`fio ended with exit code ${status}: ${(stderr || stdout).trim()}`);
+  const { exitCode, stdout, stderr } = await outputOf('fio', [
+    '--name=job',
+    '--ioengine=nbd',
+    `--uri=${uri}`,
+    `--rw=${job.rw}`,
+    `--bs=${job.blockSize}`,
+    `--size=${job.size}`,
+    `--iodepth=${job.depth}`,
+    `--randseed=${job.seed}`,
+    ...how,
+    '--output-format=json',
+  ]);
+  if (exitCode !== 0) throw new Error(`fio ended with exit code ${exitCode}: ${(stderr || stdout).trim()}`);
+  // Its nbd engine announces the connection before the JSON begins.
   const [found] = (JSON.parse(stdout.slice(stdout.indexOf('{'))) as { jobs: FioJson[] }).jobs;
   if (found === undefined || found.error !== 0) throw new Error(`fio reports error ${found?.error}: ${stderr.trim()}`);
   const side = job.rw.endsWith('read') ? found.read : found.write;
@@ -58,6 +54,24 @@ export function runFio(uri: string, job: FioJob): FioResult {
       p99: (percentiles['99.000000'] ?? Number.NaN) / 1000,
     },
   };
+}
+
+function outputOf(
+  command: string,
+  args: readonly string[],
+): Promise<{ exitCode: number; stdout: string; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    child.once('error', reject);
+    child.once('close', (exitCode) => resolve({ exitCode: exitCode ?? 128, stdout, stderr }));
+  });
 }
 
 interface FioSide {

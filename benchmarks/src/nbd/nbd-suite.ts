@@ -20,7 +20,7 @@ export interface NbdSuiteOptions {
   readonly seed: number;
   /** Bytes of the disk. */
   readonly size: number;
-  /** Of those works that go on for a time. */
+  /** Of those works that go on for a time; 0: once over the disk instead. */
   readonly seconds: number;
   readonly progress: (text: string) => void;
 }
@@ -102,10 +102,10 @@ async function once(server: DiskServer, work: Work, options: NbdSuiteOptions, re
   server.create(size);
   let disk = await server.start();
   try {
-    if (work.state !== 'fresh') runFio(disk.uri, { rw: 'write', blockSize: MIB, size, depth: 4, seed });
+    if (work.state !== 'fresh') await runFio(disk.uri, { rw: 'write', blockSize: MIB, size, depth: 4, seed });
     if (work.state === 'snapshotted') disk = await snapshotted(server, disk);
-    const length = work.once ? { bytes: size / 16 } : { seconds };
-    const { iops, latency } = runFio(disk.uri, { ...work.job, size, depth: 16, seed, ...length });
+    const length = work.once ? { bytes: size / 16 } : seconds === 0 ? { bytes: size } : { seconds };
+    const { iops, latency } = await runFio(disk.uri, { ...work.job, size, depth: 16, seed, ...length });
     result.iops.push(iops);
     result.p99.push(latency.p99);
     return disk.peakMemory();
