@@ -64,6 +64,7 @@ export const MAX_RANGES = 4096;
 
 /** Volumes that are being received: hidden until they are complete, kept (also across a crash) to be resumed. */
 export interface Receiving {
+  /** Streams that can be resumed. */
   list(): Promise<ReceivingReport[]>;
   /** A hidden volume for this stream: empty, or with the content of the snapshot whose identity is `base`. */
   begin(request: ReceivingRequest): Promise<ReceivingReport>;
@@ -71,16 +72,21 @@ export interface Receiving {
   open(request: { readonly identity: string }): Promise<DataDevice>;
   /** Notes, durably, how far the stream has been applied. Flush the volume before. */
   progress(request: { readonly identity: string } & StreamProgress): Promise<void>;
-  /** Complete: the hidden volume becomes a snapshot with its name, in one commit. */
+  /** Complete: the hidden volume becomes visible under its name, in one commit. */
   finish(request: { readonly identity: string }): Promise<VolumeReport>;
   /** Removes the hidden volume. */
   abandon(request: { readonly identity: string }): Promise<void>;
 }
 
 export interface ReceivingRequest {
-  /** Name that the snapshot shall have. */
+  /** Name that it shall have. */
   readonly name: string;
-  /** Identity of the snapshot that is sent. */
+  /**
+   * What it becomes: a snapshot, from a stream, which can be resumed; or a volume, from an image, which cannot: what is left of an
+   * import that was cut short is removed. Default: a snapshot.
+   */
+  readonly becomes?: 'snapshot' | 'volume';
+  /** Identity of the snapshot that is sent, or a new one. */
   readonly identity: string;
   /** Bytes. */
   readonly size: number;
@@ -100,10 +106,7 @@ export interface StreamProgress {
   readonly position: number;
 }
 
-export interface ReceivingReport extends ReceivingRequest, StreamProgress {
-  /** When it began, milliseconds since 1970. */
-  readonly since: number;
-}
+export interface ReceivingReport extends ReceivingRequest, StreamProgress {}
 
 export interface VolumeReport {
   readonly name: string;

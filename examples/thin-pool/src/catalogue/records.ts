@@ -6,7 +6,7 @@
  *   kind        content           in lists
  *   volume      may be written    yes
  *   snapshot    never changes     yes
- *   receiving   half of a stream  no: becomes a snapshot when it is complete
+ *   receiving   half of a stream  no: becomes a snapshot (or, imported, a volume) when it is complete
  *   leftover    what a revert or a removal left when it was cut short; removed when the pool is opened   no
  *
  * Records come from a disk: they are checked when read, and one that makes no sense is treated as missing, never trusted.
@@ -40,6 +40,8 @@ export interface VolumeRecord {
 }
 
 export interface ReceivingRecord {
+  /** A volume being imported, which nobody resumes; otherwise a snapshot. */
+  readonly becomes?: 'volume';
   /** The stream's base; missing for a full stream. */
   readonly base?: { readonly identity: string; readonly name: string };
   /** Bytes of the stream that have been applied and are durable, */

@@ -1,0 +1,513 @@
+/**
+ * A pool that this process has open: engine, catalogue and data file behind one `PoolHost`.
+ *
+ * What changes volumes is done one after the other; their I/O goes on meanwhile. A change is durable, in metadata and catalogue,
+ * when its promise resolves; when it rejects, everything is as before.
+ */
+import { type DataDevice, StoreError } from '@pdata/device';
+import { NoSpaceError } from '@pdata/persistent-data';
+import { ThinPool, type ThinPoolOptions } from '@pdata/thin';
+import { POOL_KEY, type VolumeRecord } from '../catalogue/records.js';
+import { type CataloguedVolume, VolumeCatalogue } from '../catalogue/volume-catalogue.js';
+import {
+  type ByteRange,
+  type CheckReport,
+  type DiffPage,
+  MAX_RANGES,
+  type PoolEvent,
+  type PoolHost,
+  type PoolReport,
+  type ServingReport,
+  type SharingMap,
+  type VolumeReport,
+} from '../pool-host.js';
+import { checkName } from '../words/names.js';
+import { PoolError, quoted } from '../words/pool-error.js';
+import { checkVolumeSize, formatSize, plural } from '../words/sizes.js';
+import { LocalReceiving } from './local-receiving.js';
+import { OpenVolumes } from './open-volumes.js';
+import { checkOpenPool } from './pool-check.js';
+import {
+  createParts,
+  newIdentity,
+  newPoolRecord,
+  nrMetadataBlocksFor,
+  openParts,
+  type PoolFormat,
+  type PoolParts,
+} from './pool-directory.js';
+import { mapSharing } from './sharing-map.js';
+import { SpaceKeeper } from './space-keeper.js';
+
+export interface CreatePoolOptions {
+  /** Bytes of data. */
+  readonly size: number;
+  /** Bytes of a data block. */
+  readonly blockSize: number;
+  readonly format: PoolFormat;
+}
+
+const SECTOR = 512;
+
+export class LocalPoolHost implements PoolHost {
+  readonly directory: string;
+  readonly receiving: LocalReceiving;
+  /** Set by who serves the pool. */
+  serving: (() => ServingReport) | undefined;
+  readonly #parts: PoolParts;
+  readonly #pool: ThinPool;
+  readonly #catalogue: VolumeCatalogue;
+  readonly #open = new OpenVolumes();
+  readonly #listeners = new Set<(event: PoolEvent) => void>();
+  readonly #space: SpaceKeeper;
+  #lastChange: Promise<unknown> = Promise.resolve();
+  #nrCommits = 0;
+  #closing: Promise<void> | undefined;
+
+  private constructor(parts: PoolParts, pool: ThinPool, catalogue: VolumeCatalogue) {
+    this.directory = parts.directory;
+    this.#parts = parts;
+    this.#pool = pool;
+    this.#catalogue = catalogue;
+    this.#space = new SpaceKeeper(pool, parts.metadata, (event) => this.#tell(event));
+    this.receiving = new LocalReceiving({
+      pool,
+      catalogue,
+      open: this.#open,
+      inTurn: (change) => this.#inTurn(change),
+      report: (volume) => this.#report(volume),
+      tell: (message, volume) => this.#tell({ kind: 'volume', message, volume }),
+    });
+    pool.on('abort', () => catalogue.rollback());
+    pool.on('commit', () => this.#nrCommits++);
+    pool.on('mode', ({ to, reason }) =>
+      this.#tell({ kind: 'mode', message: `The pool is now in mode ${to}: ${reason}` }),
+    );
+    pool.on('error', ({ operation, error }) =>
+      this.#tell({ kind: 'error', message: `${operation}: ${error instanceof Error ? error.message : String(error)}` }),
+    );
+  }
+
+  /** Makes an empty pool. @throws {@link PoolError} */
+  static async create(directory: string, { size, blockSize, format }: CreatePoolOptions): Promise<void> {
+    checkBlockSize(blockSize);
+    const whole = Math.floor(checkVolumeSize(size) / blockSize) * blockSize;
+    if (whole === 0) {
+      throw new PoolError(
+        'ERR_SIZE',
+        `the size ${formatSize(size)} is less than one data block of ${formatSize(blockSize)}`,
+      );
+    }
+    const nrMetadataBlocks = nrMetadataBlocksFor(whole, blockSize);
+    await createParts(
+      directory,
+      { format, dataSize: whole, nrMetadataBlocks },
+      async ({ metadata, data, catalogue }) => {
+        const pool = await ThinPool.format(metadata, data, { dataBlockSize: blockSize / SECTOR });
+        await pool.close();
+        catalogue.put(POOL_KEY, newPoolRecord());
+        catalogue.commit();
+      },
+    );
+  }
+
+  /** @throws {@link PoolError} when there is no pool, or somebody else has it open */
+  static async open(directory: string, options: ThinPoolOptions = {}): Promise<LocalPoolHost> {
+    const parts = await openParts(directory, 'write');
+    let pool: ThinPool | undefined;
+    try {
+      pool = await ThinPool.open(parts.metadata, parts.data, { lowWaterMark: lowWaterMark(parts), ...options });
+      const catalogue = new VolumeCatalogue(parts.catalogue, { isOneTransaction: parts.format === 'lmdb' });
+      const host = new LocalPoolHost(parts, pool, catalogue);
+      await host.#reconcile();
+      return host;
+    } catch (error) {
+      await pool?.close().catch(() => undefined);
+      await parts.close();
+      throw error;
+    }
+  }
+
+  async status(): Promise<PoolReport> {
+    const status = this.#pool.status();
+    const blockSize = this.#blockSize;
+    const volumes = this.#catalogue.visible().map(({ record }) => record);
+    const serving = this.serving?.();
+    let mapped = 0;
+    for (const { details } of this.#pool.thins()) mapped += details.mappedBlocks * blockSize;
+    const sum = (sizes: number[]) => sizes.reduce((total, size) => total + size, 0);
+    return {
+      directory: this.directory,
+      format: this.#parts.format,
+      mode: status.mode,
+      blockSize,
+      data: {
+        size: status.nrDataBlocks * blockSize,
+        used: status.nrUsedDataBlocks * blockSize,
+        lowWater: status.dataLowWaterMark * blockSize,
+      },
+      metadata: {
+        size: status.nrMetadataBlocks * 4096,
+        used: (status.nrUsedMetadataBlocks - status.metadataReserve) * 4096,
+        reserve: status.metadataReserve * 4096,
+      },
+      nrVolumes: volumes.filter(({ kind }) => kind === 'volume').length,
+      nrSnapshots: volumes.filter(({ kind }) => kind === 'snapshot').length,
+      promised: sum(volumes.map(({ size }) => size)),
+      mapped,
+      needsCheck: status.needsCheck,
+      nrCommits: this.#nrCommits,
+      statusLine: this.#pool.statusLine().trim(),
+      ...(serving === undefined ? {} : { serving }),
+    };
+  }
+
+  async volumes(): Promise<VolumeReport[]> {
+    const mapped = new Map<number, number>();
+    for (const { thinId, details } of this.#pool.thins()) mapped.set(thinId, details.mappedBlocks * this.#blockSize);
+    const names = this.#namesByIdentity();
+    return this.#catalogue.visible().map((volume) => this.#reportOf(volume, mapped.get(volume.thinId) ?? 0, names));
+  }
+
+  async volume({ name }: { readonly name: string }): Promise<VolumeReport> {
+    return this.#report(this.#catalogue.find(name));
+  }
+
+  createVolume(request: { readonly name: string; readonly size: number }): Promise<VolumeReport> {
+    const name = checkName(request.name);
+    const size = checkVolumeSize(request.size);
+    return this.#inTurn(async () => {
+      this.#catalogue.refuseTaken(name);
+      const thinId = this.#catalogue.freeThinId();
+      const record: VolumeRecord = { kind: 'volume', name, size, created: Date.now(), identity: newIdentity() };
+      await this.#catalogue.change({
+        act: (how) => this.#pool.createThin(thinId, how),
+        put: [{ thinId, record }],
+      });
+      this.#tell({ kind: 'volume', message: `Volume ${quoted(name)} of ${formatSize(size)} created.`, volume: name });
+      return this.#report({ thinId, record });
+    });
+  }
+
+  snapshot(request: {
+    readonly origin: string;
+    readonly name: string;
+    readonly writable?: boolean;
+  }): Promise<VolumeReport> {
+    const name = checkName(request.name);
+    const kind = request.writable === true ? 'volume' : 'snapshot';
+    return this.#inTurn(async () => {
+      const origin = this.#catalogue.find(request.origin);
+      this.#catalogue.refuseTaken(name);
+      const thinId = this.#catalogue.freeThinId();
+      const record: VolumeRecord = {
+        kind,
+        name,
+        size: origin.record.size,
+        created: Date.now(),
+        identity: newIdentity(),
+        origin: origin.record.identity,
+      };
+      await this.#catalogue.change({
+        act: (how) => this.#pool.createSnapshot(thinId, origin.thinId, how),
+        put: [{ thinId, record }],
+      });
+      const what = kind === 'snapshot' ? 'Snapshot' : 'Volume';
+      this.#tell({
+        kind: 'volume',
+        message: `${what} ${quoted(name)} taken of ${quoted(origin.record.name)}.`,
+        volume: name,
+      });
+      return this.#report({ thinId, record });
+    });
+  }
+
+  renameVolume(request: { readonly name: string; readonly to: string }): Promise<VolumeReport> {
+    const name = checkName(request.to);
+    return this.#inTurn(async () => {
+      const { thinId, record } = this.#catalogue.find(request.name);
+      if (record.name === name) return this.#report({ thinId, record });
+      this.#catalogue.refuseTaken(name);
+      const renamed = { thinId, record: { ...record, name } };
+      await this.#catalogue.change({ put: [renamed] });
+      this.#tell({ kind: 'volume', message: `${quoted(record.name)} is called ${quoted(name)} now.`, volume: name });
+      return this.#report(renamed);
+    });
+  }
+
+  resizeVolume(request: {
+    readonly name: string;
+    readonly size: number;
+    readonly shrink?: boolean;
+  }): Promise<VolumeReport> {
+    const size = checkVolumeSize(request.size);
+    return this.#inTurn(async () => {
+      const { thinId, record } = this.#catalogue.find(request.name);
+      const { name } = record;
+      if (record.kind === 'snapshot') {
+        throw new PoolError(
+          'ERR_NOT_A_SNAPSHOT',
+          `${quoted(name)} is a snapshot and does not change: make a volume of it and resize that`,
+        );
+      }
+      const resized = { thinId, record: { ...record, size } };
+      if (size < record.size) {
+        if (request.shrink !== true) {
+          throw new PoolError(
+            'ERR_SIZE',
+            `${quoted(name)} has ${formatSize(record.size)}; making it ${formatSize(size)} loses what lies behind that: say --shrink if that is meant`,
+          );
+        }
+        this.#refuseUsed({ thinId, record });
+        await this.#withVolume({ thinId, record }, (volume) => volume.writeZeroes(size, record.size - size));
+        await this.#pool.commit();
+      }
+      await this.#catalogue.change({ put: [resized] });
+      await this.#open.resize(thinId, size);
+      this.#tell({ kind: 'volume', message: `${quoted(name)} has ${formatSize(size)} now.`, volume: name });
+      return this.#report(resized);
+    });
+  }
+
+  removeVolume(request: { readonly name: string }): Promise<void> {
+    return this.#inTurn(async () => {
+      const { thinId, record } = this.#catalogue.find(request.name);
+      this.#refuseUsed({ thinId, record });
+      await this.#remove(thinId);
+      this.#tell({ kind: 'volume', message: `${quoted(record.name)} removed.`, volume: record.name });
+    });
+  }
+
+  revertVolume(request: { readonly name: string; readonly snapshot: string }): Promise<VolumeReport> {
+    return this.#inTurn(async () => {
+      const volume = this.#catalogue.find(request.name);
+      const snapshot = this.#catalogue.find(request.snapshot);
+      const { name } = volume.record;
+      if (volume.record.kind === 'snapshot') {
+        throw new PoolError(
+          'ERR_NOT_A_SNAPSHOT',
+          `${quoted(name)} is a snapshot and does not change: only volumes are reverted`,
+        );
+      }
+      if (volume.thinId === snapshot.thinId) {
+        throw new PoolError('ERR_NOT_A_SNAPSHOT', `${quoted(name)} cannot be reverted to itself: name a snapshot`);
+      }
+      this.#refuseUsed(volume);
+      const thinId = this.#catalogue.freeThinId();
+      const { identity: origin, size } = snapshot.record;
+      const reverted = { thinId, record: { ...volume.record, size, origin } };
+      await this.#catalogue.replace(volume.thinId, thinId, reverted.record, (how) =>
+        this.#pool.createSnapshot(thinId, snapshot.thinId, how),
+      );
+      await this.#remove(volume.thinId);
+      this.#tell({
+        kind: 'volume',
+        message: `${quoted(name)} is as in ${quoted(snapshot.record.name)} again.`,
+        volume: name,
+      });
+      return this.#report(reverted);
+    });
+  }
+
+  async diff(request: { readonly name: string; readonly base: string; readonly from?: number }): Promise<DiffPage> {
+    const volume = this.#catalogue.find(request.name);
+    const base = this.#catalogue.find(request.base);
+    const size = Math.max(volume.record.size, base.record.size);
+    const from = request.from ?? 0;
+    if (!Number.isSafeInteger(from) || from < 0) throw new PoolError('ERR_SIZE', `${from} is no place to begin at`);
+    if (from >= size || volume.thinId === base.thinId) return { ranges: [] };
+    const begin = Math.floor(from / this.#blockSize);
+    const end = Math.ceil(size / this.#blockSize);
+    const ranges: ByteRange[] = [];
+    for (const changed of this.#pool.changedRanges(volume.thinId, base.thinId, begin, end)) {
+      const offset = Math.max(from, changed.begin * this.#blockSize);
+      const last = ranges.at(-1);
+      const until = Math.min(size, changed.end * this.#blockSize);
+      if (last !== undefined && last.offset + last.length === offset) {
+        ranges[ranges.length - 1] = { offset: last.offset, length: until - last.offset };
+      } else {
+        if (ranges.length === MAX_RANGES) return { ranges, next: offset };
+        ranges.push({ offset, length: until - offset });
+      }
+    }
+    return { ranges };
+  }
+
+  async sharing(request: { readonly cells?: number } = {}): Promise<SharingMap> {
+    return await mapSharing(this.#parts, this.#pool, this.#catalogue, request.cells ?? 512);
+  }
+
+  check(): Promise<CheckReport> {
+    return this.#inTurn(() => checkOpenPool(this.#parts, this.#pool));
+  }
+
+  growPool(request: { readonly size: number }): Promise<PoolReport> {
+    const size = Math.floor(checkVolumeSize(request.size) / this.#blockSize) * this.#blockSize;
+    return this.#inTurn(async () => {
+      const { data } = this.#parts;
+      if (size < data.size) {
+        throw new PoolError(
+          'ERR_SIZE',
+          `the pool has ${formatSize(data.size)} of data, and cannot be made smaller (${formatSize(size)})`,
+        );
+      }
+      await data.grow(size);
+      await this.#pool.resume();
+      this.#tell({ kind: 'space', message: `The pool has ${formatSize(size)} of data now.` });
+      return await this.status();
+    });
+  }
+
+  async openVolume({ name, mode }: { readonly name: string; readonly mode: 'read' | 'write' }): Promise<DataDevice> {
+    const { thinId, record } = this.#catalogue.find(name);
+    if (mode === 'write' && record.kind === 'snapshot') {
+      throw new PoolError('ERR_NOT_A_SNAPSHOT', `${quoted(record.name)} is a snapshot and cannot be written to`);
+    }
+    const volume = await this.#pool.openVolume(thinId, {
+      size: record.size,
+      readOnly: mode === 'read',
+      name: `${record.kind} ${quoted(record.name)}`,
+    });
+    return this.#open.add(thinId, volume, volume.name);
+  }
+
+  onEvent(listener: (event: PoolEvent) => void): () => void {
+    const own = (event: PoolEvent) => listener(event);
+    this.#listeners.add(own);
+    return () => this.#listeners.delete(own);
+  }
+
+  /** For whoever serves the pool: says what happened to its clients. */
+  tellClients(message: string, volume?: string): void {
+    this.#tell({ kind: 'client', message, ...(volume === undefined ? {} : { volume }) });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#lastChange;
+    await this.#space.close();
+    await this.#open.closeAll();
+    try {
+      await this.#pool.close();
+    } finally {
+      await this.#parts.close();
+    }
+  }
+
+  get #blockSize(): number {
+    return this.#pool.dataBlockSize * SECTOR;
+  }
+
+  async #reconcile(): Promise<void> {
+    const thinIds = [...this.#pool.thins()].map(({ thinId }) => thinId);
+    await this.#catalogue.reconcile(thinIds, async (thinId) => {
+      const volume = await this.#pool.openVolume(thinId, { size: SECTOR, readOnly: true });
+      const highest = volume.status().highestMappedSector;
+      await volume.close();
+      const size = highest === undefined ? this.#blockSize : (highest + 1) * SECTOR;
+      return { kind: 'volume', name: `thin-${thinId}`, size, created: 0, identity: newIdentity() };
+    });
+    for (const { thinId } of this.#catalogue.leftovers()) await this.#remove(thinId);
+    await this.receiving.removeDeadImports(Date.now());
+  }
+
+  async #remove(thinId: number): Promise<void> {
+    await this.#catalogue.change({
+      act: (how) => this.#pool.deleteThin(thinId, how),
+      remove: [thinId],
+      order: 'records-last',
+    });
+    this.#open.forget(thinId);
+  }
+
+  #refuseUsed({ thinId, record }: CataloguedVolume): void {
+    const nr = this.#open.nrUsers(thinId);
+    if (nr === 0) return;
+    throw new PoolError(
+      'ERR_IN_USE',
+      `${quoted(record.name)} is in use (${plural(nr, 'user')}): disconnect its clients first`,
+    );
+  }
+
+  async #withVolume({ thinId, record }: CataloguedVolume, use: (volume: DataDevice) => Promise<void>): Promise<void> {
+    const volume = await this.#pool.openVolume(thinId, { size: record.size, name: record.name });
+    try {
+      await use(volume);
+    } finally {
+      await volume.close();
+    }
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const run = this.#lastChange.then(async () => {
+      if (this.#closing !== undefined) throw new PoolError('ERR_POOL_BUSY', 'the pool is being closed');
+      try {
+        return await change();
+      } catch (error) {
+        throw inWords(error);
+      }
+    });
+    this.#lastChange = run.catch(() => undefined);
+    return run;
+  }
+
+  #report(volume: CataloguedVolume): VolumeReport {
+    let mapped = 0;
+    for (const { thinId, details } of this.#pool.thins()) {
+      if (thinId === volume.thinId) mapped = details.mappedBlocks * this.#blockSize;
+    }
+    return this.#reportOf(volume, mapped, this.#namesByIdentity());
+  }
+
+  #namesByIdentity(): Map<string, string> {
+    return new Map(this.#catalogue.visible().map(({ record }) => [record.identity, record.name]));
+  }
+
+  #reportOf({ thinId, record }: CataloguedVolume, mapped: number, names: Map<string, string>): VolumeReport {
+    const origin = record.origin === undefined ? undefined : names.get(record.origin);
+    return {
+      name: record.name,
+      kind: record.kind === 'snapshot' ? 'snapshot' : 'volume',
+      size: record.size,
+      mapped,
+      ...(origin === undefined ? {} : { origin }),
+      created: record.created,
+      identity: record.identity,
+      thinId,
+      users: this.#open.nrUsers(thinId),
+      io: this.#open.io(thinId),
+    };
+  }
+
+  #tell(event: Omit<PoolEvent, 'at'>): void {
+    for (const listener of this.#listeners) listener({ at: Date.now(), ...event });
+  }
+}
+
+/** Warn when a sixteenth of the data is left, at most 4 GiB. */
+function lowWaterMark({ data }: PoolParts): number {
+  const SMALLEST_BLOCK = 64 * 1024;
+  return Math.floor(Math.min(data.size / 16, 4 * 1024 ** 3) / SMALLEST_BLOCK);
+}
+
+function checkBlockSize(blockSize: number): void {
+  if (blockSize >= 64 * 1024 && blockSize <= 1024 ** 3 && blockSize % (64 * 1024) === 0) return;
+  throw new PoolError(
+    'ERR_SIZE',
+    `the block size ${formatSize(blockSize)} is not possible: a multiple of 64 KiB, at most 1 GiB`,
+  );
+}
+
+/** The engine does not know that a pool can be grown by a command. */
+function inWords(error: unknown): unknown {
+  if (error instanceof NoSpaceError && error.of === 'metadata') {
+    return new PoolError('ERR_NO_SPACE', `the pool has too little space for metadata: ${error.message}`, {
+      cause: error,
+    });
+  }
+  return error instanceof StoreError ? error : error;
+}
