@@ -3,23 +3,13 @@
  *
  * The lock belongs to the open file description (OFD locks on Linux, `flock` on macOS, `LockFileEx` on Windows): it
  * excludes a second opener in this process as well as in another, disappears with the descriptor or the process however
- * that ends, and leaves no file behind. Node has no call for it, so a native library is used; it is loaded at the first
- * lock, never for devices opened with `lock: false`. README.md, "Locks", weighs the alternatives.
+ * that ends, and leaves no file behind. Node has no call for it, so a native library is used: native-extensions.ts.
  *
  * A shared lock needs a descriptor open for reading, an exclusive one a descriptor open for writing: what readers and
  * writers have anyway.
  */
-import { createRequire } from 'node:module';
 import { DeviceBusyError, DeviceOpenError } from '../errors.js';
-
-/** The part of `fs-native-extensions` in use; it brings no types. */
-interface LockLibrary {
-  /** False when somebody else holds a lock in the way; throws a system error on anything else. */
-  tryLock(fd: number, options: { shared: boolean }): boolean;
-  unlock(fd: number): void;
-}
-
-let library: LockLibrary | undefined;
+import { loadNativeExtensions, type NativeExtensions } from './native-extensions.js';
 
 /**
  * Locks `fd` without waiting.
@@ -50,10 +40,9 @@ export function unlockFile(fd: number, name: string): void {
   loadLibrary(name).unlock(fd);
 }
 
-function loadLibrary(name: string): LockLibrary {
+function loadLibrary(name: string): NativeExtensions {
   try {
-    // Not an import: an import would load the addon (11 ms) in programs that never lock, and could not wait until here.
-    library ??= createRequire(import.meta.url)('fs-native-extensions') as LockLibrary;
+    return loadNativeExtensions();
   } catch (cause) {
     throw new DeviceOpenError(
       `cannot lock ${name}: the library fs-native-extensions could not be loaded on ${process.platform}-${process.arch}; ` +
@@ -61,5 +50,4 @@ function loadLibrary(name: string): LockLibrary {
       { cause },
     );
   }
-  return library;
 }

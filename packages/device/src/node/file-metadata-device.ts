@@ -6,26 +6,21 @@
  *
  * Invariants:
  *   1. A device opened for reading never changes its input: no write access, nothing created beside it.
- *   2. After a failed flush no later flush succeeds. Linux reports a failed write-back once and then calls the lost
- *      pages clean, so the next `fdatasync` would promise what never reached the disk.
+ *   2. After a failed flush no later flush succeeds: descriptor-sync.ts.
  *   3. The descriptor is closed when no system call of ours can still use its number: a running flush closes it at its end.
  *
  * Not here: which paths may be opened (open-descriptor.ts), who may open them (file-lock.ts), caching (block manager).
  */
-import { closeSync, fdatasync, fdatasyncSync, ftruncateSync, readSync, unlinkSync, writeSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { closeSync, ftruncateSync, unlinkSync } from 'node:fs';
 import { blocksInWords, nrBlocksOfRun, requireDeviceSize } from '../block-run.js';
 import { ClosedError, DeviceBusyError, DeviceError, DeviceOpenError, ReadOnlyError } from '../errors.js';
 import { BLOCK_SIZE, type MetadataDevice } from '../metadata-device.js';
 import { bounceMemory } from './aligned-memory.js';
+import { DescriptorSync } from './descriptor-sync.js';
 import { sizeInBytes } from './device-size.js';
 import { lockFile, unlockFile } from './file-lock.js';
 import { createDescriptor, type Descriptor, openDescriptor } from './open-descriptor.js';
-
-/** What one call to the system may move; Linux itself stops at 2^31 - 4096 bytes. */
-const LARGEST_TRANSFER = 2 ** 30;
-
-const fdatasyncAsync = promisify(fdatasync);
+import { readWholeSync, writeWholeSync } from './positional-transfer.js';
 
 export type OpenFileMetadataDeviceOptions =
   | {
@@ -61,7 +56,9 @@ export function openFileMetadataDevice(path: string, options: OpenFileMetadataDe
   const create = options.mode === 'write' ? options.create : undefined;
   if (create !== undefined) requireDeviceSize(path, create.nrBlocks, 1);
   const descriptor =
-    create === undefined ? openDescriptor(path, mode, isLocked) : createDescriptor(path, create.nrBlocks);
+    create === undefined
+      ? openDescriptor(path, { mode, content: 'metadata', isExclusive: isLocked, isDirect: true })
+      : createDescriptor(path, create.nrBlocks * BLOCK_SIZE);
   try {
     if (isLocked) lockFile(descriptor.fd, path, mode === 'read' ? 'shared' : 'exclusive');
     const size = sizeInBytes(descriptor.fd, path);
@@ -83,13 +80,13 @@ class FileMetadataDevice implements MetadataDevice {
   readonly readOnly: boolean;
   readonly #isLocked: boolean;
   readonly #fd: number;
+  readonly #sync: DescriptorSync;
   readonly #isBlockDevice: boolean;
   /** For direct I/O: the aligned memory that its bytes pass through. */
   readonly #bounce: Uint8Array | undefined;
   #nrBlocks: number;
   #isClosed = false;
   #nrFlushesRunning = 0;
-  #flushFailure: DeviceError | undefined;
 
   constructor(
     readonly name: string,
@@ -99,6 +96,7 @@ class FileMetadataDevice implements MetadataDevice {
     this.readOnly = state.readOnly;
     this.#isLocked = state.isLocked;
     this.#fd = fd;
+    this.#sync = new DescriptorSync(fd, name);
     this.#isBlockDevice = isBlockDevice;
     this.#bounce = isDirect ? bounceMemory() : undefined;
     this.#nrBlocks = Math.floor(state.size / BLOCK_SIZE);
@@ -111,16 +109,8 @@ class FileMetadataDevice implements MetadataDevice {
   read(firstBlockNr: number, into: Uint8Array): void {
     this.#requireOpen();
     const nr = nrBlocksOfRun(this, 'read', firstBlockNr, into);
-    const position = firstBlockNr * BLOCK_SIZE;
-    const bounce = this.#bounce;
     try {
-      for (let done = 0; done < into.byteLength; ) {
-        const wanted = Math.min(into.byteLength - done, bounce?.byteLength ?? LARGEST_TRANSFER);
-        const moved = readSync(this.#fd, bounce ?? into, bounce ? 0 : done, wanted, position + done);
-        if (moved === 0) throw new Error('unexpected end: the file was shortened while open');
-        if (bounce) into.set(bounce.subarray(0, moved), done);
-        done += moved;
-      }
+      readWholeSync(this.#fd, into, firstBlockNr * BLOCK_SIZE, this.#bounce);
     } catch (cause) {
       throw this.#failure(`read ${blocksInWords(firstBlockNr, nr)} of ${this.name}`, cause);
     }
@@ -129,37 +119,23 @@ class FileMetadataDevice implements MetadataDevice {
   write(firstBlockNr: number, from: Uint8Array): void {
     this.#requireWritable('write');
     const nr = nrBlocksOfRun(this, 'write', firstBlockNr, from);
-    const position = firstBlockNr * BLOCK_SIZE;
-    const bounce = this.#bounce;
     try {
-      for (let done = 0; done < from.byteLength; ) {
-        const wanted = Math.min(from.byteLength - done, bounce?.byteLength ?? LARGEST_TRANSFER);
-        bounce?.set(from.subarray(done, done + wanted));
-        const moved = writeSync(this.#fd, bounce ?? from, bounce ? 0 : done, wanted, position + done);
-        if (moved === 0) throw new Error('the system wrote nothing');
-        done += moved;
-      }
+      writeWholeSync(this.#fd, from, firstBlockNr * BLOCK_SIZE, this.#bounce);
     } catch (cause) {
       throw this.#failure(`write ${blocksInWords(firstBlockNr, nr)} of ${this.name}`, cause);
     }
   }
 
   flush(): void {
-    this.#requireFlushable();
-    try {
-      fdatasyncSync(this.#fd);
-    } catch (cause) {
-      throw this.#failedFlush(cause);
-    }
+    this.#requireWritable('flush');
+    this.#sync.now();
   }
 
   async flushAsync(): Promise<void> {
-    this.#requireFlushable();
+    this.#requireWritable('flush');
     this.#nrFlushesRunning++;
     try {
-      await fdatasyncAsync(this.#fd);
-    } catch (cause) {
-      throw this.#failedFlush(cause);
+      await this.#sync.soon();
     } finally {
       this.#nrFlushesRunning--;
       if (this.#isClosed && this.#nrFlushesRunning === 0) closeSync(this.#fd);
@@ -198,21 +174,6 @@ class FileMetadataDevice implements MetadataDevice {
   #requireWritable(operation: string): void {
     this.#requireOpen();
     if (this.readOnly) throw new ReadOnlyError(`${operation} refused: ${this.name} is open for reading only`);
-  }
-
-  #requireFlushable(): void {
-    this.#requireWritable('flush');
-    if (this.#flushFailure === undefined) return;
-    throw new DeviceError(
-      `cannot flush ${this.name}: an earlier flush failed, and what it covered may be lost; close it and open it again`,
-      { cause: this.#flushFailure },
-    );
-  }
-
-  #failedFlush(cause: unknown): DeviceError {
-    const failure = this.#failure(`flush ${this.name}`, cause);
-    this.#flushFailure ??= failure;
-    return failure;
   }
 
   #failure(attempted: string, cause: unknown): DeviceError {

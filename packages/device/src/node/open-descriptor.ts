@@ -1,12 +1,12 @@
 /**
- * Opens a path as the descriptor of a metadata device, or says in one sentence why not.
+ * Opens a path as the descriptor of a metadata or data device, or says in one sentence why not.
  *
  * Only regular files and block devices are opened: opening a pipe could wait for ever, opening a tape would rewind it.
  * On Linux a block device is opened with O_EXCL, by readers and writers alike: the open fails while a mount, a swap area
  * or device-mapper uses the device, and none of these can take it up while it is open here. There is no shared form of
  * that claim, so two readers of one block device exclude each other too, as two runs of `thin_check` do.
  *
- * O_DIRECT goes with it. The kernel writes metadata past the page cache, so that a cached block of a device that a pool
+ * For metadata O_DIRECT goes with it. The kernel writes metadata past the page cache, so that a cached block of a device that a pool
  * uses or used may be older than the disk: a reader would see yesterday's tree, a writer would build on it.
  */
 import {
@@ -22,7 +22,6 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { DeviceBusyError, DeviceOpenError } from '../errors.js';
-import { BLOCK_SIZE } from '../metadata-device.js';
 
 export interface Descriptor {
   readonly fd: number;
@@ -31,16 +30,26 @@ export interface Descriptor {
   readonly isDirect: boolean;
 }
 
+export interface HowToOpen {
+  readonly mode: 'read' | 'write';
+  /** What will be kept there, for messages. */
+  readonly content: 'metadata' | 'data';
+  /** Claim a block device with O_EXCL. */
+  readonly isExclusive: boolean;
+  /** Go past the page cache where it is a block device. */
+  readonly isDirect: boolean;
+}
+
 /** Opens what exists. @throws {@link DeviceOpenError} @throws {@link DeviceBusyError} */
-export function openDescriptor(path: string, mode: 'read' | 'write', isExclusive: boolean): Descriptor {
+export function openDescriptor(path: string, { mode, content, isExclusive, isDirect }: HowToOpen): Descriptor {
   const purpose = mode === 'read' ? 'for reading' : 'for writing';
   const found = attempt(path, purpose, () => statSync(path));
-  requireKind(path, found);
+  requireKind(path, found, content);
   const isBlockDevice = found.isBlockDevice();
   const isLinux = process.platform === 'linux';
   const access = mode === 'read' ? constants.O_RDONLY : constants.O_RDWR;
   const claim = isLinux && isBlockDevice && isExclusive ? constants.O_EXCL : 0;
-  let direct = isLinux && isBlockDevice ? constants.O_DIRECT : 0;
+  let direct = isLinux && isBlockDevice && isDirect ? constants.O_DIRECT : 0;
   const fd = attempt(path, purpose, () => {
     try {
       return openSync(path, access | claim | direct);
@@ -59,13 +68,13 @@ export function openDescriptor(path: string, mode: 'read' | 'write', isExclusive
   return { fd, isBlockDevice, isDirect: direct !== 0 };
 }
 
-/** Creates a file of `nrBlocks` blocks that read as zeroes and take no space yet. Never replaces anything. */
-export function createDescriptor(path: string, nrBlocks: number): Descriptor {
+/** Creates a file of `size` bytes that read as zeroes and take no space yet. Never replaces anything. */
+export function createDescriptor(path: string, size: number): Descriptor {
   const { O_CREAT, O_EXCL, O_RDWR } = constants;
   const purpose = 'as a new file';
   const fd = attempt(path, purpose, () => openSync(path, O_RDWR | O_CREAT | O_EXCL, 0o666));
   try {
-    ftruncateSync(fd, nrBlocks * BLOCK_SIZE);
+    ftruncateSync(fd, size);
     fsyncSync(fd);
     // The name must survive a loss of power as well as the bytes. Windows cannot open a directory, and needs not to.
     if (process.platform !== 'win32') {
@@ -84,7 +93,7 @@ export function createDescriptor(path: string, nrBlocks: number): Descriptor {
   return { fd, isBlockDevice: false, isDirect: false };
 }
 
-function requireKind(path: string, stats: Stats): void {
+function requireKind(path: string, stats: Stats, content: 'metadata' | 'data'): void {
   if (stats.isFile() || stats.isBlockDevice()) return;
   const kind = stats.isDirectory()
     ? 'a directory'
@@ -94,7 +103,7 @@ function requireKind(path: string, stats: Stats): void {
         ? 'a pipe'
         : 'a socket';
   throw new DeviceOpenError(
-    `cannot open ${path}: it is ${kind}, and metadata is kept in a regular file or a block device`,
+    `cannot open ${path}: it is ${kind}, and ${content} is kept in a regular file or a block device`,
   );
 }
 
