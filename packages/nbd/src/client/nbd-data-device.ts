@@ -256,7 +256,12 @@ export class NbdDataDevice implements DataDevice {
   }
 
   /** Checks what every request has in common, as rejections; `close` waits for `work`. */
-  async #run<Result>(operation: RangeOperation, offset: number, length: number, work: () => Promise<Result>): Promise<Result> {
+  async #run<Result>(
+    operation: RangeOperation,
+    offset: number,
+    length: number,
+    work: () => Promise<Result>,
+  ): Promise<Result> {
     if (this.#closing !== undefined) throw new ClosedError(`${this.name} is closed`);
     requireSectorRange(this, operation, offset, length);
     const done = work();
