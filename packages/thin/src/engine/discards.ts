@@ -5,19 +5,22 @@
  * are held like those of any request that writes.
  *
  * What nobody else uses is passed down to the data device, in runs; but only when the commit that contains the discard is
- * durable. (The kernel does so at once. But then a crash may bring back a mapping of somebody else's, a snapshot that had just
- * broken sharing, whose data is gone.) Until that commit is over nobody is given these blocks.
+ * durable, and of what was not used anew meanwhile. (The kernel does so at once. But then a crash may bring back a mapping of somebody else's, a snapshot that had just
+ * broken sharing, whose data is gone.)
  *
  * Format: docs/format/thin.md, section 9.1.
  */
 import { NoSpaceError } from '@pdata/persistent-data';
 import type { ThinMetadata } from '../metadata/thin-metadata.js';
+import { runsOf, unused } from './data-runs.js';
 import type { OpenThin } from './open-thin.js';
-import type { DataRun, PoolCore } from './pool-core.js';
+import type { PoolCore } from './pool-core.js';
 import type { QueueEntry } from './request-queue.js';
 
 /** Blocks worked on at once: 64 MiB of the smallest. */
 const WINDOW = 1024;
+/** Data blocks to be passed down by one commit, about. */
+const MOST_FREED = 65_536;
 
 /**
  * Unmaps virtual blocks `begin`..`end` (exclusive). The caller is behind `thin.writers`.
@@ -27,6 +30,7 @@ export async function unmapBlocks(core: PoolCore, thin: OpenThin, begin: number,
   for (let at = nextMapped(core.metadata, thin.thinId, begin, end); at < end; ) {
     const windowEnd = Math.min(end, at + WINDOW);
     await unmapWindow(core, thin, at, windowEnd);
+    if (core.nrFreed >= MOST_FREED) await core.commit();
     at = nextMapped(core.metadata, thin.thinId, windowEnd, end);
   }
 }
@@ -70,26 +74,4 @@ function remove(core: PoolCore, thin: OpenThin, begin: number, end: number): voi
   const runs = core.passesDiscards ? runsOf(core.metadata, thin.thinId, begin, end) : [];
   const nr = core.change('unmap blocks', thin, (metadata) => metadata.removeRange(thin.thinId, begin, end));
   if (nr > 0) core.freed(unused(core.metadata, runs));
-}
-
-function runsOf(metadata: ThinMetadata, thinId: number, begin: number, end: number): DataRun[] {
-  const runs: DataRun[] = [];
-  for (const range of metadata.mappedRanges(thinId, begin, end)) {
-    runs.push({ begin: range.dataBegin, end: range.dataBegin + range.end - range.begin });
-  }
-  return runs;
-}
-
-/** The parts of `runs` that have no references left. */
-function unused(metadata: ThinMetadata, runs: readonly DataRun[]): DataRun[] {
-  const free: DataRun[] = [];
-  for (const { begin, end } of runs) {
-    for (let at = begin; at < end; ) {
-      let next = at;
-      while (next < end && metadata.dataBlockCount(next) === 0) next++;
-      if (next > at) free.push({ begin: at, end: next });
-      at = next + 1;
-    }
-  }
-  return free;
 }

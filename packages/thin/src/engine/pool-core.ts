@@ -20,6 +20,7 @@ import { MAX_METADATA_BLOCKS } from '@pdata/persistent-data';
 import { CommitError, ResizeError } from '../metadata/errors.js';
 import { type OpenThinMetadataOptions, ThinMetadata } from '../metadata/thin-metadata.js';
 import { BlockBuffers } from './block-buffers.js';
+import { type DataRun, unused } from './data-runs.js';
 import { AbortedChangesError, PoolModeError } from './errors.js';
 import { PoolEvents } from './events.js';
 import { Gate } from './gate.js';
@@ -33,12 +34,6 @@ import { SpaceWaiters } from './space-waiters.js';
 const LARGEST_BUFFER = 2 ** 20;
 /** Bytes in buffers of one kind, about. */
 const BUFFERED = 16 * 2 ** 20;
-
-/** Data blocks, `end` exclusive. */
-export interface DataRun {
-  readonly begin: number;
-  readonly end: number;
-}
 
 export class PoolCore {
   readonly data: DataDevice;
@@ -74,6 +69,7 @@ export class PoolCore {
   #dataLowTold = false;
   /** Data blocks that discards freed in this transaction, to be passed down when it is committed. */
   #freed: DataRun[] = [];
+  #nrFreed = 0;
 
   constructor(
     metadata: ThinMetadata,
@@ -202,9 +198,19 @@ export class PoolCore {
     return block;
   }
 
-  /** Data blocks that a discard freed; those that are free in the state that is committed next are passed down. */
+  /** Data blocks that discards freed in this transaction, about. */
+  get nrFreed(): number {
+    return this.#nrFreed;
+  }
+
+  /** Data blocks that a discard freed; those that are still free when the transaction is committed are passed down. */
   freed(runs: readonly DataRun[]): void {
-    if (this.passesDiscards) this.#freed.push(...runs);
+    for (const { begin, end } of runs) {
+      this.#nrFreed += end - begin;
+      const last = this.#freed.at(-1);
+      if (last?.end === begin) this.#freed[this.#freed.length - 1] = { begin: last.begin, end };
+      else this.#freed.push({ begin, end });
+    }
   }
 
   /** Makes all that was changed or written before this call durable. */
@@ -358,21 +364,29 @@ export class PoolCore {
       this.setMode('write', 'data blocks are free again');
   }
 
-  /** Blocks may have been used again only if this has ended: the gate is closed. What the data device refuses is ignored. */
+  /**
+   * A block that was free in the last commit, used in this transaction and freed by it, may have been used again in it. From
+   * now on nobody is given one: the gate is closed. What the data device refuses is ignored.
+   */
   async #passDown(): Promise<void> {
-    const freed = this.#freed;
-    if (freed.length === 0) return;
-    this.#freed = [];
+    if (this.#freed.length === 0) return;
+    const freed = unused(this.#metadata, this.#freed);
+    this.#forgetFreed();
     for (const { begin, end } of freed) {
       await this.data.discard(begin * this.blockSize, (end - begin) * this.blockSize).catch(() => {});
     }
+  }
+
+  #forgetFreed(): void {
+    this.#freed = [];
+    this.#nrFreed = 0;
   }
 
   #throwAway(operation: string, error: unknown, restore: () => void): void {
     this.#nrAborts++;
     for (const thin of this.opened.values()) if (this.hasUncommitted(thin)) thin.abortedBy = error;
     this.#nrCommitted = this.#nrChanges;
-    this.#freed = [];
+    this.#forgetFreed();
     this.events.emit('error', { operation, error });
     let lost: unknown;
     try {

@@ -53,12 +53,16 @@ export class RequestQueue {
     return entry;
   }
 
-  /** Makes the entry one that writes `begin`..`end`; it may have to wait again. */
+  /**
+   * Makes the entry one that writes `begin`..`end`; it may have to wait again. Then it does not hold up those before it any
+   * more: of two that were granted for different parts of a block, and both turn out to need all of it, the first goes on.
+   */
   widen(entry: QueueEntry, begin: number, end: number): void {
     entry.begin = begin;
     entry.end = end;
     entry.writes = true;
     entry.granted = this.#canBeGranted(entry);
+    if (!entry.granted) this.#grant(entry.list);
   }
 
   /** Resolves when an entry that was not granted is. */
@@ -78,7 +82,11 @@ export class RequestQueue {
     entry.earlier = undefined;
     entry.later = this.#free;
     this.#free = entry;
-    // One that was widened may have waited for a later one; so all are looked at.
+    this.#grant(list);
+  }
+
+  /** Grants what can be. One that was widened may have waited for a later one; so all are looked at. */
+  #grant(list: number): void {
     for (let each = this.#first[list]; each !== undefined; each = each.later) {
       if (each.granted || each.grant === undefined || !this.#canBeGranted(each)) continue;
       each.granted = true;
