@@ -111,9 +111,12 @@ async function* changedSince(
   }
 }
 
+/** As much of a device as content is read from. */
+export type ContentSource = Pick<DataDevice, 'read' | 'allocation'>;
+
 /** The frames of `ranges` of `device`. */
 export async function* contentFrames(
-  device: DataDevice,
+  device: ContentSource,
   ranges: Iterable<ByteRange> | AsyncIterable<ByteRange>,
   options: { readonly skipZeros: boolean },
 ): AsyncGenerator<Extract<Frame, { kind: 'data' | 'zero' }>> {
@@ -144,7 +147,7 @@ interface Part {
 }
 
 async function* partsOf(
-  device: DataDevice,
+  device: ContentSource,
   ranges: Iterable<ByteRange> | AsyncIterable<ByteRange>,
 ): AsyncGenerator<Part> {
   for await (const range of ranges) {
@@ -173,7 +176,7 @@ interface ReadPart extends Part {
   readonly bytes?: Uint8Array;
 }
 
-async function* readAhead(parts: AsyncIterable<Part>, device: DataDevice): AsyncGenerator<ReadPart> {
+async function* readAhead(parts: AsyncIterable<Part>, device: ContentSource): AsyncGenerator<ReadPart> {
   const started: Promise<ReadPart>[] = [];
   const read = async (part: Part): Promise<ReadPart> => {
     if (part.isZero) return part;

@@ -1,0 +1,74 @@
+/**
+ * A pool that is kept open and served: to NBD clients, to other commands, and to a browser.
+ *
+ * The end: no new clients; what is in flight is finished and answered; commands are hung up on; then the pool commits and closes.
+ */
+import { join } from 'node:path';
+import { formatNbdUri, type NbdListenTarget, NbdServer } from '@pdata/nbd';
+import { type ControlServer, listenForCommands } from '../control/control-server.js';
+import { LocalPoolHost } from '../pool/local-host.js';
+import { startWebPage } from '../web/web-page.js';
+import { PoolExports } from './pool-exports.js';
+
+export interface ServeOptions {
+  /** Default: the socket `nbd.sock` in the pool's directory. */
+  readonly listen?: NbdListenTarget;
+  /** PEM texts. With them nobody is served without TLS. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly readOnly?: boolean;
+  /** The page's port, 0: any free one; `false`: no page. */
+  readonly page?: number | false;
+  /** One line each, about clients that were cut off and requests that failed. */
+  readonly log?: (line: string) => void;
+}
+
+export interface ServedPool {
+  readonly host: LocalPoolHost;
+  /** For a volume's name, or without it: as in status. */
+  uri(name?: string): string;
+  readonly pageUrl: string | undefined;
+  close(): Promise<void>;
+}
+
+export const NBD_SOCKET = 'nbd.sock';
+
+/** @throws StoreError when the pool cannot be opened, or nobody can be listened to there; nothing stays open then */
+export async function servePool(directory: string, options: ServeOptions = {}): Promise<ServedPool> {
+  const host = await LocalPoolHost.open(directory);
+  const since = Date.now();
+  const opened: (() => Promise<void>)[] = [() => host.close()];
+  const close = async (): Promise<void> => {
+    const errors: unknown[] = [];
+    for (const end of opened.splice(0).reverse()) await end().catch((error: unknown) => errors.push(error));
+    if (errors.length > 0)
+      throw errors.length === 1 ? errors[0] : new AggregateError(errors, 'the pool could not be closed well');
+  };
+  try {
+    const control: ControlServer = await listenForCommands(host);
+    opened.push(() => control.close());
+    const exports = new PoolExports(host, { readOnly: options.readOnly === true });
+    const nbd = await NbdServer.listen({
+      exports,
+      listen: options.listen ?? { socketPath: join(host.directory, NBD_SOCKET) },
+      ...(options.tls === undefined ? {} : { tls: { ...options.tls, mode: 'require' } }),
+      log: (line) => {
+        host.tellClients(line);
+        options.log?.(line);
+      },
+    });
+    opened.push(() => nbd.close());
+    const uri = (exportName = ''): string =>
+      formatNbdUri({ target: nbd.address, exportName, tls: options.tls !== undefined });
+    host.serving = () => ({ processId: process.pid, since, nbd: uri(), clients: nbd.clients.length });
+    let pageUrl: string | undefined;
+    if (options.page !== false) {
+      const page = await startWebPage({ host, ...(options.page === undefined ? {} : { port: options.page }) });
+      opened.push(() => page.close());
+      pageUrl = page.url;
+    }
+    return { host, uri, pageUrl, close };
+  } catch (error) {
+    await close().catch(() => undefined); // the first error says what went wrong
+    throw error;
+  }
+}
