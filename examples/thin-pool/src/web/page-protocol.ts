@@ -72,7 +72,8 @@ export interface SharingFrame {
 export interface VolumeMap {
   readonly version: number;
   readonly name: string;
-  readonly row: CellRow;
+  /** Missing for a volume that is newer than the map. */
+  readonly row?: CellRow;
 }
 
 export interface Actions {

@@ -32,6 +32,7 @@ export class PoolWatch {
   #isAsking = false;
   #askAgain = false;
   #sampledAt = 0;
+  #toldTrouble = '';
   #lastPageAt = 0;
   #isClosed = false;
 
@@ -64,12 +65,12 @@ export class PoolWatch {
     else this.#schedule(SOON);
   }
 
-  /** The cells of one volume, of the last map there was. `undefined`: it was not on it. */
-  mapOf(name: string): VolumeMap | undefined {
+  /** The cells of one volume, of the last map there was. */
+  mapOf(name: string): VolumeMap {
     const row = this.#sharing?.map.volumes.find((volume) => volume.name === name);
-    if (row === undefined || this.#sharing === undefined) return undefined;
-    const { blocksPerCell, mapped, shared } = row;
-    return { version: this.#sharing.version, name, row: { blocksPerCell, mapped, shared } };
+    const version = this.#sharing?.version ?? 0;
+    if (row === undefined) return { version, name };
+    return { version, name, row: { blocksPerCell: row.blocksPerCell, mapped: row.mapped, shared: row.shared } };
   }
 
   close(): void {
@@ -103,15 +104,21 @@ export class PoolWatch {
     try {
       const [pool, volumes] = await Promise.all([this.#host.status(), this.#host.volumes()]);
       if (this.#isClosed) return;
-      this.#feed.state('trouble', undefined);
+      this.#trouble('');
       this.#feed.state('pool', { pool, volumes: volumes.map(({ io: _, ...volume }) => volume) });
       this.#sampleRates(volumes);
       this.#considerSharing(pool, volumes);
     } catch (error) {
-      if (this.#isClosed) return;
-      this.#log(`the page cannot ask the pool: ${messageOf(error)}`);
-      this.#feed.state('trouble', { message: messageOf(error) });
+      if (!this.#isClosed) this.#trouble(messageOf(error));
     }
+  }
+
+  /** @param message empty: none */
+  #trouble(message: string): void {
+    if (message === this.#toldTrouble) return;
+    this.#toldTrouble = message;
+    this.#feed.state('trouble', message === '' ? undefined : { message });
+    if (message !== '') this.#log(`the page cannot ask the pool: ${message}`);
   }
 
   #sampleRates(volumes: readonly VolumeReport[]): void {

@@ -34,6 +34,16 @@ export interface WebPageOptions {
   readonly token?: string;
   /** Gets what goes wrong inside, in one line; default: nobody. */
   readonly log?: (message: string) => void;
+  readonly limits?: Partial<WebPageLimits>;
+}
+
+export interface WebPageLimits {
+  /** Milliseconds a client has to send the headers of a request; default 5 000. */
+  readonly headersTimeout: number;
+  /** Milliseconds it has to send the whole request; default 10 000. */
+  readonly requestTimeout: number;
+  /** Connections at a time; further ones are closed at once; default 64. */
+  readonly maxConnections: number;
 }
 
 export interface WebPage {
@@ -43,10 +53,7 @@ export interface WebPage {
   close(): Promise<void>;
 }
 
-/** Milliseconds a client has to send its headers, and its whole request. */
-const HEADERS_TIMEOUT = 5_000;
-const REQUEST_TIMEOUT = 10_000;
-const MAX_CONNECTIONS = 64;
+const DEFAULT_LIMITS: WebPageLimits = { headersTimeout: 5_000, requestTimeout: 10_000, maxConnections: 64 };
 
 /** No scripts but ours, no styles but ours, no frames, no forms that leave, and text that becomes HTML is an error. */
 const CONTENT_SECURITY_POLICY = [
@@ -80,14 +87,15 @@ const HEADERS_OF_ALL: Readonly<Record<string, string>> = {
  */
 export async function startWebPage(options: WebPageOptions): Promise<WebPage> {
   const { host, port = 0, token = newToken(), log = () => {} } = options;
+  const { headersTimeout, requestTimeout, maxConnections } = { ...DEFAULT_LIMITS, ...options.limits };
   const server = createServer({
-    headersTimeout: HEADERS_TIMEOUT,
-    requestTimeout: REQUEST_TIMEOUT,
-    connectionsCheckingInterval: 1000,
+    headersTimeout,
+    requestTimeout,
+    connectionsCheckingInterval: Math.min(1000, headersTimeout),
     keepAliveTimeout: 5_000,
     maxHeaderSize: 16 * 1024,
   });
-  server.maxConnections = MAX_CONNECTIONS;
+  server.maxConnections = maxConnections;
   server.maxHeadersCount = 100;
 
   const guardFor = (onPort: number): Guard => new Guard(token, onPort);
@@ -177,9 +185,7 @@ class Routes {
   #map(request: IncomingMessage, response: ServerResponse, query: string | undefined): void {
     allow(request, ['GET']);
     checkNoBody(request);
-    const map = this.#watch.mapOf(new URLSearchParams(query).get('volume') ?? '');
-    if (map === undefined) throw new Refusal(404, 'ERR_NO_MAP', 'there is no map of this volume yet');
-    sendJson(response, 200, map);
+    sendJson(response, 200, this.#watch.mapOf(new URLSearchParams(query).get('volume') ?? ''));
   }
 
   #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {

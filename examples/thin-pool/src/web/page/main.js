@@ -5,7 +5,7 @@ import { Feed } from './feed.js';
 import { byteRate, bytes, requestRate } from './format.js';
 import { byId, EventLog, set, showPool } from './pool-view.js';
 import { SharingMap } from './sharing-map.js';
-import { forgetToken, takeToken } from './token.js';
+import { bringsToken, forgetToken, takeToken } from './token.js';
 import { VolumeTree } from './volume-tree.js';
 import { VolumeView } from './volume-view.js';
 
@@ -33,7 +33,9 @@ const state = {
 
 // Another tab's address may be pasted into this one: only what is behind the # changes, and nothing would be loaded.
 addEventListener('hashchange', () => {
-  if (location.hash !== '' && takeToken() !== undefined) location.reload();
+  if (!bringsToken()) return;
+  takeToken();
+  location.reload();
 });
 
 const token = takeToken();

@@ -5,11 +5,13 @@
 
 const KEY = 'thin-pool token';
 
+/** Whether the address holds a token. A `#` also leads to parts of the page. */
+export const bringsToken = () => /^#[\w-]{22,}$/.test(location.hash);
+
 /** The token of this tab; `undefined` when the page was opened without one. */
 export function takeToken() {
-  const behindHash = location.hash.slice(1);
-  if (/^[\w-]{22,}$/.test(behindHash)) {
-    sessionStorage.setItem(KEY, behindHash);
+  if (bringsToken()) {
+    sessionStorage.setItem(KEY, location.hash.slice(1));
     history.replaceState(null, '', location.pathname);
   }
   return sessionStorage.getItem(KEY) ?? undefined;
