@@ -32,6 +32,7 @@ import {
 import { LmdbMetadataDevice } from './lmdb-metadata-device.js';
 import { type OpenEnvironmentOptions, openStore } from './open-store.js';
 import { PoolWriter } from './pool-writer.js';
+import { type EnvironmentReader, readersOf } from './readers.js';
 import { MAKES_ROOM, type Store } from './store.js';
 
 const DEFAULT_MAX_STAGED = 32 * 2 ** 20;
@@ -84,6 +85,16 @@ export class LmdbEnvironment {
   get size(): number {
     this.#store.requireOpen();
     return this.#store.size;
+  }
+
+  /**
+   * Processes that hold a commit of the environment, the oldest commit first, this one included. What was freed since cannot be
+   * reused, so that data.mdb grows: watch `nrCommitsBehind`.
+   */
+  readers(): EnvironmentReader[] {
+    this.#store.requireOpen();
+    if (!this.readOnly) this.#store.root.readerCheck();
+    return readersOf(this.#store.root);
   }
 
   /** Names of the pools in the last commit, in the order of their bytes. */
@@ -179,6 +190,7 @@ export class LmdbEnvironment {
 
   /** Closes the pools that are open, waits for their flushes, then closes the environment. */
   async close(): Promise<void> {
+    if (this.#store.isClosed) return;
     for (const device of [...this.#open]) device.close();
     try {
       await this.#store.close();

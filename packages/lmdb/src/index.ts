@@ -5,5 +5,7 @@
 export { Catalogue } from './catalogue.js';
 export { LmdbEnvironment, type OpenPoolOptions } from './environment.js';
 export { EnvironmentFullError, LmdbUnavailableError } from './errors.js';
+export { type CopyOptions, exportImage, importImage } from './image.js';
 export { LmdbMetadataDevice } from './lmdb-metadata-device.js';
 export type { OpenEnvironmentOptions } from './open-store.js';
+export type { EnvironmentReader } from './readers.js';

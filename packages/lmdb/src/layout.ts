@@ -74,6 +74,8 @@ export function keyOfBlock(poolId: number, blockNr: number, part: 'head' | 'rest
   return blockKey;
 }
 
+export const blockNrOf = (key: Uint8Array): number => Buffer.from(key).readUInt32BE(4) >>> 1;
+
 /** Keys of all entries of a pool, in blocks or in the catalogue. */
 export function keysOfPool(poolId: number): { start: Uint8Array; end: Uint8Array } {
   const start = Buffer.alloc(4);

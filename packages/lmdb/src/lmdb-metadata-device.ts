@@ -80,12 +80,21 @@ export class LmdbMetadataDevice implements MetadataDevice {
     const nr = nrBlocksOfRun(this, 'read', firstBlockNr, into);
     const { store, poolId } = this.#pool;
     const options: ReadOptions = this.#snapshot ?? {};
+    let nrHoles = 0;
+    /** Blocks below are known not to be stored. */
+    let nextStored = firstBlockNr;
     for (let index = 0; index < nr; index++) {
       const blockNr = firstBlockNr + index;
       const block = into.subarray(index * BLOCK_SIZE, (index + 1) * BLOCK_SIZE);
       const staged = this.#writer?.findBlock(blockNr);
       if (staged !== undefined) block.set(staged);
-      else if (!store.readBlock(poolId, blockNr, block, options)) block.fill(0);
+      else if (blockNr < nextStored || !store.readBlock(poolId, blockNr, block, options)) {
+        block.fill(0);
+        // Metadata is mostly holes, and a search for the next stored block costs as much as eight for one block each.
+        if (blockNr < nextStored || ++nrHoles < 8) continue;
+        nrHoles = 0;
+        nextStored = store.nextStored(poolId, blockNr + 1, firstBlockNr + nr, options);
+      }
     }
   }
 

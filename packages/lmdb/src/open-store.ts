@@ -6,8 +6,19 @@
  *
  * A process opens an environment once: see environment.ts. It is known by its real path.
  */
-import { accessSync, constants, existsSync, mkdirSync, realpathSync, type Stats, statSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { DeviceBusyError, DeviceOpenError } from '@pdata/device';
 import { inspectDataFile } from './data-file.js';
 import { openFailure } from './errors.js';
@@ -72,6 +83,7 @@ export function openStore(path: string, options: OpenEnvironmentOptions): { stor
       batchStartThreshold: Number.MAX_SAFE_INTEGER,
     });
     const databases = openDatabases(root, attempted, isNew);
+    if (isNew) syncNames(realPath);
     const store = new Store(path, mode === 'read', limit ?? Number.POSITIVE_INFINITY, { root, ...databases });
     return { store, release: () => opened.delete(realPath) };
   } catch (cause) {
@@ -113,6 +125,19 @@ function requireAccess(path: string, attempted: string, mode: 'read' | 'write', 
         ? 'its file system is read-only; open it for reading'
         : `permission denied; the directory and its data.mdb must be ${mode === 'read' ? 'readable' : 'readable and writable'}`;
     throw new DeviceOpenError(`cannot ${attempted}: ${why}`, { cause });
+  }
+}
+
+/** The names of what was made must survive a loss of power too. Windows cannot open a directory, and needs not to. */
+function syncNames(path: string): void {
+  if (process.platform === 'win32') return;
+  for (const directory of [path, dirname(path)]) {
+    const fd = openSync(directory, 'r');
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
   }
 }
 

@@ -21,8 +21,9 @@
  */
 import { StoreError } from '@pdata/device';
 import { closedError, deviceFailure, EnvironmentFullError } from './errors.js';
-import { HEAD_SIZE, keyOfBlock, PAGE_SIZE, usedBytes } from './layout.js';
+import { blockNrOf, HEAD_SIZE, keyOfBlock, PAGE_SIZE, usedBytes } from './layout.js';
 import type { LmdbDatabase, LmdbReadTransaction, LmdbRoot, ReadOptions } from './lmdb-library.js';
+import { oldReaderInWords } from './readers.js';
 
 /** The part of a commit's size that does not grow with it: root pages, the path to a leaf in three databases, free lists. */
 const FIXED_PAGES = 64;
@@ -91,10 +92,6 @@ export class Store {
     }
   }
 
-  setFailure(failure: StoreError): void {
-    this.#failure ??= failure;
-  }
-
   /** What the next read transaction shows: the last commit, whatever was read in this turn of the event loop. */
   snapshot(): LmdbReadTransaction {
     this.requireOpen();
@@ -124,6 +121,14 @@ export class Store {
     return true;
   }
 
+  /** The first block from `blockNr` on, below `end`, that is stored; `end` when there is none. */
+  nextStored(poolId: number, blockNr: number, end: number, options: ReadOptions): number {
+    const from = Buffer.from(keyOfBlock(poolId, blockNr, 'head'));
+    const to = Buffer.from(keyOfBlock(poolId, end, 'head'));
+    for (const key of this.blocks.getKeys({ start: from, end: to, limit: 1, ...options })) return blockNrOf(key);
+    return end;
+  }
+
   /** In a transaction. `block` must stay as it is until the transaction is committed. */
   putBlock(poolId: number, blockNr: number, block: Uint8Array): void {
     const used = usedBytes(block);
@@ -148,6 +153,8 @@ export class Store {
   transact<T>(attempted: string, size: CommitSize, action: () => T): T {
     this.requireWritable(attempted);
     const mayGrow = !this.surelyFits(size);
+    if (mayGrow) this.root.readerCheck(); // slots of processes that died keep no pages
+
     let isCommitting = false;
     try {
       return this.root.transactionSync(() => {
@@ -158,9 +165,7 @@ export class Store {
       });
     } catch (cause) {
       if (cause instanceof StoreError || !(isCommitting || isOfLmdb(cause))) throw cause;
-      const failure = deviceFailure(attempted, cause);
-      this.setFailure(failure);
-      throw failure;
+      throw this.#failed(attempted, cause);
     }
   }
 
@@ -186,9 +191,7 @@ export class Store {
         () => refusal,
         (reason: unknown) => reason,
       );
-      const failure = deviceFailure(attempted, cause);
-      this.setFailure(failure);
-      throw failure;
+      throw this.#failed(attempted, cause);
     }
   }
 
@@ -207,16 +210,19 @@ export class Store {
     await this.root.close();
   }
 
+  #failed(attempted: string, cause: unknown): StoreError {
+    const failure = deviceFailure(attempted, cause);
+    this.#failure ??= failure;
+    return failure;
+  }
+
   #refuseGrowthPastLimit(attempted: string): void {
     if (!this.#isFull && this.root.env.info().mapSize <= this.sizeLimit) return;
     this.#isFull = true;
-    throw this.fullError(attempted);
-  }
-
-  fullError(attempted: string): EnvironmentFullError {
-    return new EnvironmentFullError(
+    const reader = oldReaderInWords(this.root);
+    throw new EnvironmentFullError(
       `cannot ${attempted}: the environment ${this.name} would grow beyond its mapSize of ${this.sizeLimit} bytes; ` +
-        'open it with a larger one',
+        (reader === undefined ? 'open it with a larger one' : `${reader}; end that, or open it with a larger one`),
     );
   }
 }
