@@ -34,6 +34,12 @@ import { readWhole, readWholeSync, writeWhole, writeWholeSync } from './position
 /** Zeros are written in pieces of this size where holes cannot be punched, or space is to be kept. */
 const ZEROES_SIZE = 2 ** 20;
 
+/**
+ * Zeros over less than this are written, unless they lie on holes: to punch a hole into ext4 takes 90 to 600 µs however small
+ * it is (more while what it held is on its way to the disk), to write 64 KiB of zeros 40 µs (2026-11). Discards always punch.
+ */
+const SMALLEST_ZEROES_PUNCHED = 256 * 1024;
+
 const DONE = Promise.resolve();
 
 export type OpenFileDataDeviceOptions =
@@ -167,10 +173,11 @@ class FileDataDevice implements GrowableDataDevice {
     try {
       this.#requireWritable('writeZeroes');
       requireSectorRange(this, 'writeZeroes', offset, length);
+      if (!options.fua && this.#zeroNow(offset, length, options.keepAllocated ?? false)) return DONE;
+      return this.#inFlight(this.#writeZeroes(offset, length, options));
     } catch (error) {
-      return Promise.reject(error);
+      return Promise.reject(this.#failure(error, 'write', offset, length));
     }
-    return this.#inFlight(this.#writeZeroes(offset, length, options));
   }
 
   discard(offset: number, length: number, options: WriteOptions = {}): Promise<void> {
@@ -234,6 +241,16 @@ class FileDataDevice implements GrowableDataDevice {
     return true;
   }
 
+  /** Zeros that are there already, or few enough to be written in place; otherwise does nothing, and returns false. */
+  #zeroNow(offset: number, length: number, keepAllocated: boolean): boolean {
+    if (!keepAllocated) {
+      const [first, end] = [Math.floor(offset / UNIT_SIZE), Math.ceil((offset + length) / UNIT_SIZE)];
+      if (this.#holes.areHoles(first, end)) return true;
+      if (length > UNIT_SIZE) return false; // some of it may be holes, which are not to be filled
+    }
+    return length <= UNIT_SIZE && this.#writeNow(offset, zeroesOf(length));
+  }
+
   async #finishWrite(offset: number, from: Uint8Array, isDone: boolean, fua: boolean): Promise<void> {
     if (!isDone) await this.#writeByThread(offset, from);
     if (fua) await this.#sync.soon();
@@ -251,8 +268,8 @@ class FileDataDevice implements GrowableDataDevice {
   }
 
   async #writeZeroes(offset: number, length: number, { keepAllocated, fua }: WriteZeroesOptions): Promise<void> {
-    const units = this.#wholeUnits(offset, length);
-    if (keepAllocated || units === undefined || !(await this.#punchOut(units))) {
+    const units = keepAllocated || length < SMALLEST_ZEROES_PUNCHED ? undefined : this.#wholeUnits(offset, length);
+    if (units === undefined || !(await this.#punchOut(units))) {
       await this.#writeZeroBytes(offset, offset + length, keepAllocated ?? false);
     } else {
       await this.#writeZeroBytes(offset, units.from, false);
