@@ -1,12 +1,12 @@
 /** Our NBD client, judged by real servers: qemu-nbd on a raw and a qcow2 file, nbdkit with its plugins and filters. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
 import { type DataDevice, DeviceError, DeviceOpenError, ReadOnlyError } from '@pdata/device';
 import { connectNbd, formatNbdUri, listNbdExports } from '@pdata/nbd';
 import { dataDeviceConformance, seededRandom } from '@pdata/testing';
 import { afterAll, describe, expect, it } from 'vitest';
 import {
+  makeCertificates,
   openScratch,
   outputOf,
   type RealServer,
@@ -256,39 +256,8 @@ describe.runIf(requireNbdTools())('our NBD client', () => {
   });
 
   describe('over TLS', () => {
-    const certificates = (): string => {
-      const directory = fresh();
-      mkdirSync(directory);
-      const at = (name: string): string => join(directory, name);
-      const openssl = (...args: string[]): void => {
-        const { status, stderr } = runProgram('openssl', args);
-        if (status !== 0) throw new Error(stderr);
-      };
-      const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-      openssl(
-        'req',
-        '-x509',
-        ...key,
-        '-keyout',
-        at('ca-key.pem'),
-        '-out',
-        at('ca-cert.pem'),
-        '-days',
-        '2',
-        '-subj',
-        '/CN=ca',
-      );
-      for (const role of ['server', 'client']) {
-        openssl('req', ...key, '-keyout', at(`${role}-key.pem`), '-out', at(`${role}.csr`), '-subj', '/CN=localhost');
-        writeFileSync(at('names'), 'subjectAltName=DNS:localhost');
-        const ca = ['-CA', at('ca-cert.pem'), '-CAkey', at('ca-key.pem'), '-CAcreateserial', '-extfile', at('names')];
-        openssl('x509', '-req', '-in', at(`${role}.csr`), ...ca, '-days', '2', '-out', at(`${role}-cert.pem`));
-      }
-      return directory;
-    };
-
     it('reads and writes on a server that demands it, by a URI that names the certificates', async () => {
-      const directory = certificates();
+      const directory = makeCertificates(fresh());
       const socketPath = fresh();
       const args = ['--tls=require', `--tls-certificates=${directory}`, '--tls-verify-peer', 'memory', '1M'];
       await kept(startNbdkit(socketPath, args));
