@@ -11,7 +11,7 @@
  * The record `pool` of the catalogue is written last when a pool is made: without it there is no pool. The lock on `data` is what keeps
  * a second process out.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { type DataDevice, DeviceBusyError, type MetadataDevice, StoreError } from '@pdata/device';
 import { openFileDataDevice, openFileMetadataDevice } from '@pdata/device/node';
@@ -160,6 +160,8 @@ export async function createParts(
     const openReader = () => undefined;
     await fill({ directory: absolute, format, metadata, data, catalogue, openReader, close });
     await close();
+    for (const path of Object.values(paths))
+      if (statSync(path, { throwIfNoEntry: false })?.isFile()) chmodSync(path, 0o600);
     syncFolder(absolute);
     syncFolder(dirname(absolute));
   } catch (error) {
