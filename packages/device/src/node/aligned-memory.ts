@@ -14,12 +14,15 @@ const BOUNCE_SIZE = 2 ** 20;
 
 let bounce: Uint8Array | undefined;
 
-/** The aligned 1 MiB that the bytes of all direct I/O pass through. One is enough: every transfer is synchronous. */
+/** The aligned 1 MiB that the bytes of all synchronous direct I/O pass through. One is enough. */
 export function bounceMemory(): Uint8Array {
-  if (bounce === undefined) {
-    const { Memory } = (globalThis as unknown as { WebAssembly: WebAssemblyMemory }).WebAssembly;
-    const pages = BOUNCE_SIZE / WASM_PAGE;
-    bounce = new Uint8Array(new Memory({ initial: pages, maximum: pages }).buffer);
-  }
+  bounce ??= alignedMemory(BOUNCE_SIZE);
   return bounce;
+}
+
+/** New memory of `size` bytes, a multiple of 64 KiB. Never given back as long as any part of it is in use. */
+export function alignedMemory(size: number): Uint8Array {
+  const { Memory } = (globalThis as unknown as { WebAssembly: WebAssemblyMemory }).WebAssembly;
+  const pages = size / WASM_PAGE;
+  return new Uint8Array(new Memory({ initial: pages, maximum: pages }).buffer);
 }

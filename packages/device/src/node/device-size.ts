@@ -1,5 +1,5 @@
 /**
- * How many bytes an open regular file or block device holds.
+ * How many bytes an open regular file or block device holds, and in what pieces.
  *
  * `stat` answers for files and says 0 for block devices, and Node has neither `lseek` nor `ioctl`. Linux writes the size
  * of a block device, in sectors of 512 bytes whatever the device's own are, to /sys/dev/block/MAJOR:MINOR/size.
@@ -21,6 +21,23 @@ export function sizeInBytes(fd: number, name: string): number {
     throw new DeviceError(`cannot find out the size of block device ${name}: no answer in ${file}`, { cause });
   }
   throw new DeviceError(`cannot find out the size of block device ${name}: no number in ${file}`);
+}
+
+/**
+ * The bytes that a block device reads and writes at least, and by which direct I/O must be aligned: 512, or 4096 on many
+ * newer disks. A partition has its disk's. 512 where the system does not say.
+ */
+export function logicalBlockSize(fd: number): number {
+  const device = `/sys/dev/block/${majorMinor(fstatSync(fd, { bigint: true }).rdev)}`;
+  for (const file of [`${device}/queue/logical_block_size`, `${device}/../queue/logical_block_size`]) {
+    try {
+      const size = Number.parseInt(readFileSync(file, 'latin1'), 10);
+      if (size >= SECTOR_SIZE) return size;
+    } catch {
+      // a partition has no queue of its own
+    }
+  }
+  return SECTOR_SIZE;
 }
 
 /**

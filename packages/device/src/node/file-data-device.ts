@@ -14,6 +14,9 @@
  *
  * Linux does writes to one file one after the other, so of two that overlap each sector is one of theirs, whole.
  *
+ * A block device is claimed and read past the page cache, as metadata is (open-descriptor.ts), for the same reason: the
+ * kernel's pool does not write through that cache.
+ *
  * Not here: which paths may be opened (open-descriptor.ts), who may open them (file-lock.ts), caching (the system's).
  */
 import { closeSync, fstatSync, ftruncate, statfsSync, unlinkSync } from 'node:fs';
@@ -23,7 +26,8 @@ import { ClosedError, DeviceBusyError, DeviceError, DeviceOpenError, ReadOnlyErr
 import type { GrowableDataDevice } from '../growable-data-device.js';
 import { bytesInWords, requireDataSize, requireSectorRange, wholeSectors } from '../sector-range.js';
 import { DescriptorSync } from './descriptor-sync.js';
-import { sizeInBytes } from './device-size.js';
+import { logicalBlockSize, sizeInBytes } from './device-size.js';
+import { readDirect, writeDirect } from './direct-transfer.js';
 import { lockFile } from './file-lock.js';
 import { HoleMap, UNIT_SIZE } from './hole-map.js';
 import { HolePunch } from './hole-punch.js';
@@ -81,7 +85,7 @@ export async function openFileDataDevice(
   if (create !== undefined) requireDataSize(name, create.size, SECTOR_SIZE);
   const descriptor =
     create === undefined
-      ? openDescriptor(path, { mode, content: 'data', isExclusive: isLocked, isDirect: false })
+      ? openDescriptor(path, { mode, content: 'data', isExclusive: isLocked })
       : createDescriptor(path, create.size);
   try {
     if (isLocked) lockFile(descriptor.fd, name, mode === 'read' ? 'shared' : 'exclusive');
@@ -105,6 +109,8 @@ class FileDataDevice implements GrowableDataDevice {
   readonly readOnly: boolean;
   readonly #fd: number;
   readonly #isBlockDevice: boolean;
+  /** For direct I/O: what it must be aligned by. Then everything is done by threads, for no cache answers. */
+  readonly #directBlockSize: number | undefined;
   readonly #sync: DescriptorSync;
   readonly #punch: HolePunch;
   readonly #holes: HoleMap;
@@ -118,12 +124,13 @@ class FileDataDevice implements GrowableDataDevice {
 
   constructor(
     readonly name: string,
-    { fd, isBlockDevice }: Descriptor,
+    { fd, isBlockDevice, isDirect }: Descriptor,
     state: { readOnly: boolean; size: number; isEmpty: boolean },
   ) {
     this.readOnly = state.readOnly;
     this.#fd = fd;
     this.#isBlockDevice = isBlockDevice;
+    this.#directBlockSize = isDirect ? logicalBlockSize(fd) : undefined;
     this.#sync = new DescriptorSync(fd, name);
     this.#size = wholeSectors(state.size);
     this.#holes = new HoleMap(Math.ceil(this.#size / UNIT_SIZE), state.isEmpty ? 'hole' : 'data');
@@ -136,7 +143,8 @@ class FileDataDevice implements GrowableDataDevice {
 
   get hints(): DataDeviceHints {
     const canPunch = this.#punch.isSupported;
-    return { preferredSize: 4096, discardGranularity: canPunch ? UNIT_SIZE : 0, fastZeroes: canPunch };
+    const preferredSize = Math.max(4096, this.#directBlockSize ?? 0);
+    return { preferredSize, discardGranularity: canPunch ? UNIT_SIZE : 0, fastZeroes: canPunch };
   }
 
   // Not async functions: in place, a request needs no promise of its own.
@@ -146,7 +154,9 @@ class FileDataDevice implements GrowableDataDevice {
     try {
       this.#requireOpen();
       requireSectorRange(this, 'read', offset, length);
-      if (!this.#reads.admits(length)) return this.#inFlight(this.#readByThread(offset, into));
+      if (this.#directBlockSize !== undefined || !this.#reads.admits(length)) {
+        return this.#inFlight(this.#readByThread(offset, into));
+      }
       const start = performance.now();
       readWholeSync(this.#fd, into, offset);
       this.#reads.took(performance.now() - start, length);
@@ -224,7 +234,9 @@ class FileDataDevice implements GrowableDataDevice {
 
   async #readByThread(offset: number, into: Uint8Array): Promise<void> {
     try {
-      await readWhole(this.#fd, into, offset);
+      const blockSize = this.#directBlockSize;
+      if (blockSize === undefined) await readWhole(this.#fd, into, offset);
+      else await readDirect(this.#fd, into, offset, blockSize);
     } catch (error) {
       throw this.#failure(error, 'read', offset, into.byteLength);
     }
@@ -233,7 +245,7 @@ class FileDataDevice implements GrowableDataDevice {
   /** Writes in place where that is the thing to do; otherwise does nothing, and returns false. */
   #writeNow(offset: number, from: Uint8Array): boolean {
     const length = from.byteLength;
-    if (!this.#writes.admits(length)) return false;
+    if (this.#directBlockSize !== undefined || !this.#writes.admits(length)) return false;
     this.#punch.aboutToWrite(offset, length);
     const start = performance.now();
     writeWholeSync(this.#fd, from, offset);
@@ -259,7 +271,9 @@ class FileDataDevice implements GrowableDataDevice {
   async #writeByThread(offset: number, from: Uint8Array): Promise<void> {
     const done = this.#punch.beginWrite(offset, from.byteLength);
     try {
-      await writeWhole(this.#fd, from, offset);
+      const blockSize = this.#directBlockSize;
+      if (blockSize === undefined) await writeWhole(this.#fd, from, offset);
+      else await writeDirect(this.#fd, from, offset, blockSize);
     } catch (error) {
       throw this.#failure(error, 'write', offset, from.byteLength);
     } finally {

@@ -57,7 +57,7 @@ export function openFileMetadataDevice(path: string, options: OpenFileMetadataDe
   if (create !== undefined) requireDeviceSize(path, create.nrBlocks, 1);
   const descriptor =
     create === undefined
-      ? openDescriptor(path, { mode, content: 'metadata', isExclusive: isLocked, isDirect: true })
+      ? openDescriptor(path, { mode, content: 'metadata', isExclusive: isLocked })
       : createDescriptor(path, create.nrBlocks * BLOCK_SIZE);
   try {
     if (isLocked) lockFile(descriptor.fd, path, mode === 'read' ? 'shared' : 'exclusive');

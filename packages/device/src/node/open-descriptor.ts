@@ -6,8 +6,8 @@
  * or device-mapper uses the device, and none of these can take it up while it is open here. There is no shared form of
  * that claim, so two readers of one block device exclude each other too, as two runs of `thin_check` do.
  *
- * For metadata O_DIRECT goes with it. The kernel writes metadata past the page cache, so that a cached block of a device that a pool
- * uses or used may be older than the disk: a reader would see yesterday's tree, a writer would build on it.
+ * O_DIRECT goes with it. The kernel's pool writes metadata and data past the page cache, so that a cached block of a device
+ * that a pool uses or used may be older than the disk: a reader would see yesterday's tree, a writer would build on it.
  */
 import {
   closeSync,
@@ -36,12 +36,10 @@ export interface HowToOpen {
   readonly content: 'metadata' | 'data';
   /** Claim a block device with O_EXCL. */
   readonly isExclusive: boolean;
-  /** Go past the page cache where it is a block device. */
-  readonly isDirect: boolean;
 }
 
 /** Opens what exists. @throws {@link DeviceOpenError} @throws {@link DeviceBusyError} */
-export function openDescriptor(path: string, { mode, content, isExclusive, isDirect }: HowToOpen): Descriptor {
+export function openDescriptor(path: string, { mode, content, isExclusive }: HowToOpen): Descriptor {
   const purpose = mode === 'read' ? 'for reading' : 'for writing';
   const found = attempt(path, purpose, () => statSync(path));
   requireKind(path, found, content);
@@ -49,7 +47,7 @@ export function openDescriptor(path: string, { mode, content, isExclusive, isDir
   const isLinux = process.platform === 'linux';
   const access = mode === 'read' ? constants.O_RDONLY : constants.O_RDWR;
   const claim = isLinux && isBlockDevice && isExclusive ? constants.O_EXCL : 0;
-  let direct = isLinux && isBlockDevice && isDirect ? constants.O_DIRECT : 0;
+  let direct = isLinux && isBlockDevice ? constants.O_DIRECT : 0;
   const fd = attempt(path, purpose, () => {
     try {
       return openSync(path, access | claim | direct);
