@@ -2,7 +2,7 @@
  * A pool in use, and what it should hold: requests of all kinds are begun at random and overlap; which of those that wait for
  * a device goes on next is random too; and at any moment the power may fail. Everything follows from the seed.
  */
-import { MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
+import { MemoryDataDevice, MemoryMetadataDevice, type WriteOptions } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
 import { FaultyDataDevice, RecordingDataDevice, seededRandom } from '@pdata/testing';
 import { ThinPool, type ThinVolume } from '../src/index.js';
@@ -41,6 +41,14 @@ export interface WorldOptions {
   readonly lyingFlush?: boolean;
   readonly crashes?: boolean;
   readonly nrDataBlocks?: number;
+}
+
+/** As files do it: what is in doubt before a request with fua does not land over it afterwards. */
+class FlushingDevice extends RecordingDataDevice {
+  override async write(offset: number, from: Uint8Array, options?: WriteOptions): Promise<void> {
+    await super.write(offset, from);
+    if (options?.fua) await this.flush();
+  }
 }
 
 class LyingDevice extends RecordingDataDevice {
@@ -121,7 +129,7 @@ export class EngineWorld {
     this.#waiting = [];
     this.#metadata = new VolatileMetadataDevice(new MemoryMetadataDevice({ bytes: metadata }), wait);
     this.#memory = memory;
-    const Recording = this.#options.lyingFlush ? LyingDevice : RecordingDataDevice;
+    const Recording = this.#options.lyingFlush ? LyingDevice : FlushingDevice;
     this.#data = new Recording(new FaultyDataDevice(memory, [], { delay: wait }), { initial: memory.copy() });
   }
 

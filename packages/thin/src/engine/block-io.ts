@@ -12,6 +12,8 @@ import type { OpenThin } from './open-thin.js';
 import type { PoolCore } from './pool-core.js';
 import { type BlockWrite, provision } from './provisioning.js';
 
+const FUA = { fua: true };
+
 /** Reads `into.length` bytes from byte `at` of a virtual block. */
 export async function readInBlock(
   core: PoolCore,
@@ -43,7 +45,8 @@ async function readOrigin(origin: DataDevice, offset: number, into: Uint8Array):
 }
 
 /**
- * Writes `from` at byte `at` of a virtual block. The caller is behind `thin.writers`, and is let out while it waits for space.
+ * Writes `from` at byte `at` of a virtual block; with `fua`, true says that it is durable already. The caller is behind
+ * `thin.writers`, and is let out while it waits for space.
  */
 export async function writeInBlock(
   core: PoolCore,
@@ -52,7 +55,8 @@ export async function writeInBlock(
   virtualBlock: number,
   at: number,
   from: Uint8Array,
-): Promise<void> {
+  fua: boolean,
+): Promise<boolean> {
   const begin = virtualBlock * core.blockSize + at;
   const entry = thin.queue.enter(virtualBlock, begin, begin + from.length, true);
   let noSpace: NoSpaceError | undefined;
@@ -61,12 +65,13 @@ export async function writeInBlock(
     core.refuseFailed();
     const mapping = core.metadata.find(thin.thinId, virtualBlock);
     if (mapping !== undefined && !mapping.shared) {
-      await core.data.write(mapping.dataBlock * core.blockSize + at, from);
-      return;
+      const durable = fua && !core.hasUncommitted(thin); // what leads to it is
+      await core.data.write(mapping.dataBlock * core.blockSize + at, from, durable ? FUA : undefined);
+      return durable;
     }
     thin.queue.widen(entry, virtualBlock * core.blockSize, (virtualBlock + 1) * core.blockSize);
     if (!entry.granted) await thin.queue.granting(entry);
-    if (await provision(core, thin, { virtualBlock, at, length: from.length, from, externalOrigin })) return;
+    if (await provision(core, thin, { virtualBlock, at, length: from.length, from, externalOrigin })) return false;
   } catch (error) {
     if (!waitsForSpace(core, error)) throw error;
     noSpace = error;
@@ -74,7 +79,7 @@ export async function writeInBlock(
     thin.queue.leave(entry);
   }
   if (noSpace !== undefined) await waitForSpace(core, thin);
-  return writeInBlock(core, thin, externalOrigin, virtualBlock, at, from);
+  return writeInBlock(core, thin, externalOrigin, virtualBlock, at, from, fua);
 }
 
 /** As {@link writeInBlock}, of zeros, into a block that need not have a data block afterwards unless `keepAllocated`. */

@@ -118,6 +118,8 @@ export class ThinVolume implements DataDevice {
     if (from.byteLength === 0 && !options?.fua) return;
     const virtualBlock = Math.floor(offset / blockSize);
     const at = offset - virtualBlock * blockSize;
+    const fua = options?.fua ?? false;
+    let durable = false;
     this.#nrInFlight++;
     try {
       if (from.byteLength === 0) {
@@ -125,14 +127,14 @@ export class ThinVolume implements DataDevice {
       } else if (at + from.byteLength <= blockSize) {
         if (!writers.tryEnter()) await writers.enter();
         try {
-          await writeInBlock(this.#core, this.#thin, this.#externalOrigin, virtualBlock, at, from);
+          durable = await writeInBlock(this.#core, this.#thin, this.#externalOrigin, virtualBlock, at, from, fua);
         } finally {
           writers.leave();
         }
       } else {
         await this.#writeBlocks(offset, from);
       }
-      if (options?.fua) await this.#makeDurable();
+      if (fua && !durable) await this.#makeDurable();
     } finally {
       this.#ended();
     }
@@ -259,6 +261,7 @@ export class ThinVolume implements DataDevice {
           virtualBlock,
           at,
           from.subarray(begin - offset, begin - offset + length),
+          false,
         ).finally(ended),
       ),
     );
@@ -275,10 +278,10 @@ export class ThinVolume implements DataDevice {
   async #inBlocks(
     offset: number,
     end: number,
-    work: (virtualBlock: number, at: number, begin: number, length: number) => Promise<void>,
+    work: (virtualBlock: number, at: number, begin: number, length: number) => Promise<unknown>,
   ): Promise<void> {
     const { blockSize } = this.#core;
-    const parts: Promise<void>[] = [];
+    const parts: Promise<unknown>[] = [];
     for (let begin = offset; begin < end; ) {
       const virtualBlock = Math.floor(begin / blockSize);
       const at = begin - virtualBlock * blockSize;
