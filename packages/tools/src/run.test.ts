@@ -6,6 +6,7 @@ import { BrokenPipeError } from './io/io.js';
 import { PDATA_VERSION } from './version.js';
 
 const NAMES = COMMANDS.map(({ name }) => name);
+const PROGRAMS = NAMES.filter((name) => !name.includes(' '));
 const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 
 describe('pdata', () => {
@@ -42,9 +43,21 @@ describe('pdata', () => {
     expect((await runTool(['thin_check', 'a\u202eb\x9b'])).stderr).toContain("'a\\u202eb\\x9b'");
   });
 
-  it('has a separate program for each command, which begins with its name', () => {
-    expect(Object.keys(manifest.bin).sort()).toEqual([...NAMES, 'pdata'].sort());
-    for (const name of NAMES) {
+  it('knows commands of two words, and helps who knows the first', async () => {
+    expect((await runTool('serve thin --version')).stdout).toBe(`${PDATA_VERSION}\n`);
+    for (const [line, typed] of [
+      ['serve', 'serve'],
+      ['serve thim x', 'serve thim'],
+    ] as const) {
+      const { exitCode, stderr } = await runTool(line);
+      expect(exitCode).toBe(64);
+      expect(stderr.split('\n')[0]).toBe(`unrecognised command '${typed}'; did you mean 'serve thin'?`);
+    }
+  });
+
+  it('has a separate program for each command of one word, which begins with its name', () => {
+    expect(Object.keys(manifest.bin).sort()).toEqual([...PROGRAMS, 'pdata'].sort());
+    for (const name of PROGRAMS) {
       const program = readFileSync(new URL(`../${manifest.bin[name]}`, import.meta.url), 'utf8');
       expect(program).toContain(`main(['${name}', ...process.argv.slice(2)])`);
     }
@@ -57,9 +70,10 @@ describe('pdata', () => {
 });
 
 describe.each(NAMES)('%s', (name) => {
-  it('tells a version that LVM can read and finds new enough', async () => {
+  it('tells a version: where there is a program of LVM, one that it can read and finds new enough', async () => {
+    const version = PROGRAMS.includes(name) ? '1.1.0' : PDATA_VERSION;
     for (const option of ['-V', '--version']) {
-      expect(await runTool(`${name} ${option}`)).toEqual({ exitCode: 0, stdout: '1.1.0\n', stderr: '' });
+      expect(await runTool(`${name} ${option}`)).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: '' });
     }
   });
 
@@ -67,7 +81,7 @@ describe.each(NAMES)('%s', (name) => {
     const command = await COMMANDS.find((registered) => registered.name === name)!.load();
     const { exitCode, stdout, stderr } = await runTool(`${name} --help`);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
-    expect(stdout).toContain(`\nUsage: ${name} [OPTIONS]`);
+    expect(stdout).toContain(`\nUsage: ${command.commandLine.name} [OPTIONS]`);
     for (const [long, { hidden, help }] of Object.entries(command.commandLine.options)) {
       expect(stdout.includes(`--${long}`), long).toBe(!hidden);
       if (!hidden) expect(help).toMatch(/^[A-Z].*[.\]]$/);
@@ -83,7 +97,7 @@ describe.each(NAMES)('%s', (name) => {
     const { exitCode, stdout } = await runTool(`${name} --bogus --json`);
     expect(exitCode).toBe(2);
     expect(JSON.parse(stdout)).toEqual({
-      tool: name,
+      tool: PROGRAMS.includes(name) ? name : `pdata ${name}`,
       ok: false,
       exitCode: 2,
       errors: [{ code: 'ERR_USAGE', message: expect.stringContaining("error: unexpected argument '--bogus' found") }],

@@ -3,7 +3,7 @@
  * come here with their own name as the first word.
  */
 import { similarName } from './command-line/similar-name.js';
-import { COMMANDS } from './commands/registry.js';
+import { COMMANDS, type RegisteredCommand } from './commands/registry.js';
 import { FAILURE, SUCCESS } from './exit-codes.js';
 import { failureReport, failureText } from './failure/failure-report.js';
 import { BrokenPipeError, type Io } from './io/io.js';
@@ -17,9 +17,9 @@ import { PDATA_VERSION } from './version.js';
  */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   try {
-    const [name, ...rest] = argv;
-    const command = COMMANDS.find((registered) => registered.name === name);
-    if (command !== undefined) return await (await command.load()).run(rest, io);
+    const [name] = argv;
+    const command = COMMANDS.find((registered) => registered.name === wordsLike(registered, argv));
+    if (command !== undefined) return await (await command.load()).run(argv.slice(nrWords(command)), io);
     if (name === '--help' || name === '-h' || name === 'help') {
       io.out(`${overview()}\n`);
       return SUCCESS;
@@ -28,7 +28,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
       io.out(`${PDATA_VERSION}\n`);
       return SUCCESS;
     }
-    io.err(`${name === undefined ? 'which command?' : unrecognized(name)}\n\n${overview()}\n`);
+    io.err(`${name === undefined ? 'which command?' : unrecognized(argv)}\n\n${overview()}\n`);
     return FAILURE;
   } catch (error) {
     if (!(error instanceof BrokenPipeError)) io.err(printable(failureText(failureReport(error, io.isDebugging))));
@@ -36,24 +36,34 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
-function unrecognized(name: string): string {
-  const similar = similarName(
-    name,
-    COMMANDS.map((command) => command.name),
-  );
+const nrWords = ({ name }: RegisteredCommand): number => name.split(' ').length;
+
+/** As many words of the line as the command's name has. */
+const wordsLike = (command: RegisteredCommand, argv: readonly string[]): string =>
+  argv.slice(0, nrWords(command)).join(' ');
+
+function unrecognized(argv: readonly string[]): string {
+  const ofTwoWords = COMMANDS.find(({ name }) => name.startsWith(`${argv[0]} `));
+  const name = ofTwoWords === undefined ? (argv[0] as string) : wordsLike(ofTwoWords, argv);
+  const similar =
+    ofTwoWords?.name ??
+    similarName(
+      name,
+      COMMANDS.map((command) => command.name),
+    );
   return `unrecognised command '${printable(name)}'${similar === undefined ? '' : `; did you mean '${similar}'?`}`;
 }
 
 function overview(): string {
   const width = Math.max(...COMMANDS.map(({ name }) => name.length));
   return [
-    'pdata: the metadata of Linux thin pools, checked, dumped and restored on any operating system.',
+    'pdata: Linux thin pools on any operating system: their metadata checked, dumped and restored, their volumes served.',
     '',
     'Usage: pdata <command> <args>',
     'commands:',
     ...COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
     '',
-    "Each is a program of its own too. 'pdata COMMAND --help' tells all about it.",
+    "Those of one word are programs of their own too. 'pdata COMMAND --help' tells all about a command.",
     '',
     'Exit codes: 0 done; 2 the command line of a command cannot be understood; 64 anything else, such as no command',
     'or an unknown one; 130 interrupted.',

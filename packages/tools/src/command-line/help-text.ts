@@ -20,7 +20,7 @@ export function helpText(command: CommandLine): string {
   return `${lines.join('\n')}\n`;
 }
 
-function optionRows({ options }: CommandLine): [name: string, help: string][] {
+function optionRows({ options, version }: CommandLine): [name: string, help: string][] {
   const shown: [string, Pick<Option, 'short' | 'help'>, string][] = Object.entries(options)
     .filter(([, option]) => !option.hidden)
     .map(([long, option]) => [long, option, optionName(long, option)]);
@@ -28,7 +28,13 @@ function optionRows({ options }: CommandLine): [name: string, help: string][] {
     ['help', { short: 'h', help: 'Print this text.' }, '--help'],
     [
       'version',
-      { short: 'V', help: 'Print the version of thin-provisioning-tools that this command stands in for.' },
+      {
+        short: 'V',
+        help:
+          version === undefined
+            ? 'Print the version of thin-provisioning-tools that this command stands in for.'
+            : 'Print the version of pdata.',
+      },
       '--version',
     ],
   );

@@ -93,6 +93,8 @@ export interface CommandLine<Table extends OptionTable = OptionTable> {
   readonly positional?: Positional;
   /** Help text after the options: exit codes, examples. */
   readonly notes?: string;
+  /** What `--version` prints; unless given, the release of thin-provisioning-tools that the command stands in for. */
+  readonly version?: string;
 }
 
 export const flag = <const O extends Omit<Flag, 'kind'>>(option: O) => ({ kind: 'flag', ...option }) as const;

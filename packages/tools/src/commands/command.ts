@@ -100,7 +100,7 @@ class Run<Table extends OptionTable> {
     const { commandLine, io } = this;
     const parsed = parseCommandLine(commandLine, this.argv);
     if (parsed.wants !== 'run') {
-      io.out(parsed.wants === 'help' ? helpText(commandLine) : `${COMPATIBLE_VERSION}\n`);
+      io.out(parsed.wants === 'help' ? helpText(commandLine) : `${commandLine.version ?? COMPATIBLE_VERSION}\n`);
       return SUCCESS;
     }
     const { options, positional } = parsed;

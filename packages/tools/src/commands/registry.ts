@@ -4,6 +4,7 @@
 import type { Command } from './command.js';
 
 export interface RegisteredCommand {
+  /** One word, or two; one of one word is a program of its own too. */
   readonly name: string;
   /** One line for `pdata --help`. */
   readonly summary: string;
@@ -11,6 +12,11 @@ export interface RegisteredCommand {
 }
 
 export const COMMANDS: readonly RegisteredCommand[] = [
+  {
+    name: 'serve thin',
+    summary: 'serve the volumes of a thin pool over NBD',
+    load: async () => (await import('./serve-thin.js')).serveThin,
+  },
   {
     name: 'thin_check',
     summary: 'check the metadata of a thin pool, and repair leaked blocks',

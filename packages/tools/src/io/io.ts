@@ -16,6 +16,8 @@ export interface Io {
   readonly signal: AbortSignal;
   /** From now on an interrupt aborts `signal` instead of ending the process at once. */
   catchInterrupts(): void;
+  /** Calls `listener` when the user asks how things are (SIGUSR1). Returns what ends that. */
+  onStatusRequest(listener: () => void): () => void;
   /** Lets a pending interrupt through: the work is synchronous, so it has to step aside now and then. */
   breathe(): Promise<void>;
   /** Milliseconds of a clock that only runs forward. */

@@ -24,6 +24,7 @@ export function keptIo(changes: Partial<Io> = {}): KeptIo {
     errColumns: 0,
     signal: new AbortController().signal,
     catchInterrupts: () => {},
+    onStatusRequest: () => () => {},
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
     now: () => performance.now(),
     isDebugging: false,

@@ -25,6 +25,8 @@ export interface OpenInputOptions {
   readonly mode: 'read' | 'write';
   /** A metadata snapshot is read while the kernel uses the device: no lock can be had, and none is needed. */
   readonly ofMetadataSnapshot: boolean;
+  /** What to do when somebody else uses it, where that is not the usual advice. */
+  readonly busy?: string;
 }
 
 /** Opens the metadata device at `path` for `work`, and closes it afterwards. What is wrong with it becomes a `ToolError`. */
@@ -43,7 +45,7 @@ export async function withInput<T>(
   }
 }
 
-function openInput(path: string, { mode, ofMetadataSnapshot }: OpenInputOptions): MetadataDevice {
+function openInput(path: string, { mode, ofMetadataSnapshot, busy }: OpenInputOptions): MetadataDevice {
   const stats = inputStats(path);
   if (stats.isFile() && stats.size < BLOCK_SIZE) {
     throw new ToolError('ERR_INPUT_SIZE', 'Metadata device/file too small.  Is this binary metadata?', {
@@ -64,8 +66,9 @@ function openInput(path: string, { mode, ofMetadataSnapshot }: OpenInputOptions)
       error.message,
       {
         nextStep:
+          busy ??
           'deactivate the pool first (LVM: lvchange -an VG/POOL); of a pool in use, only a metadata snapshot can be read ' +
-          '(--metadata-snap)',
+            '(--metadata-snap)',
       },
       { cause: error },
     );
@@ -73,14 +76,14 @@ function openInput(path: string, { mode, ofMetadataSnapshot }: OpenInputOptions)
 }
 
 /** @throws {@link ToolError} when nothing is there, or nothing that can be read from */
-export function inputStats(path: string): Stats {
+export function inputStats(path: string, what = 'metadata device'): Stats {
   const stats = reading(path, () => statSync(path, { throwIfNoEntry: false }));
   if (stats === undefined) {
     throw new ToolError('ERR_NO_INPUT', `Couldn't find input file '${path}'`, { nextStep: 'check the path' });
   }
   if (!stats.isFile() && !stats.isBlockDevice()) {
     throw new ToolError('ERR_INPUT_KIND', `Not a block device or regular file '${path}'.`, {
-      nextStep: 'give the metadata device, or a file; pipes and directories cannot be used',
+      nextStep: `give the ${what}, or a file; pipes and directories cannot be used`,
     });
   }
   return stats;

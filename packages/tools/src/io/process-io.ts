@@ -9,6 +9,7 @@ import { BrokenPipeError, InterruptedError, type Io } from './io.js';
 
 const STDOUT = 1;
 const STDERR = 2;
+const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** How long to wait before trying again when a non-blocking pipe is full. */
 const RETRY_MS = 2;
 
@@ -36,9 +37,18 @@ export function processIo(): Io {
     },
     signal: interruption.signal,
     catchInterrupts() {
-      for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-        process.once(name, () => interruption.abort(new InterruptedError(constants.signals[name])));
-      }
+      const interrupt = (name: NodeJS.Signals): void => {
+        // From now on they end the process: whoever asks twice does not want to wait.
+        for (const caught of INTERRUPTS) process.off(caught, interrupt);
+        interruption.abort(new InterruptedError(constants.signals[name]));
+      };
+      for (const name of INTERRUPTS) process.on(name, interrupt);
+    },
+    onStatusRequest(listener) {
+      if (process.platform === 'win32') return () => {}; // there is no such signal
+      const requested = (): void => listener();
+      process.on('SIGUSR1', requested); // instead of Node's debugger
+      return () => void process.off('SIGUSR1', requested);
     },
     breathe: () => new Promise((resolve) => setImmediate(resolve)),
     now: () => performance.now(),

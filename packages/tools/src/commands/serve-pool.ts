@@ -1,0 +1,154 @@
+/**
+ * Opens a pool from the kernel's two devices for a server: looked at first, so that what does not fit is told before anything
+ * is written, and closed in the order that leaves everything committed.
+ *
+ * Format: docs/format/thin.md, sections 6 and 8.
+ */
+import { statSync } from 'node:fs';
+import { type DataDevice, DeviceBusyError, DeviceOpenError, type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
+import { openFileDataDevice } from '@pdata/device/node';
+import { ThinMetadata, ThinPool, type ThinPoolOptions, UnsupportedMetadataError } from '@pdata/thin';
+import { ToolError } from '../failure/tool-error.js';
+import { inputStats, withInput } from '../io/metadata-input.js';
+import type { ThinExtent } from './serve-sizes.js';
+
+export interface PoolFiles {
+  readonly metadata: string;
+  readonly data: string;
+}
+
+/** What the metadata says before the pool is opened. */
+export interface PoolLook {
+  /** Sectors. */
+  readonly dataBlockSize: number;
+  readonly nrDataBlocks: number;
+  /** Data blocks that the data device has room for. */
+  readonly nrDataBlocksOfDevice: number;
+  readonly needsCheck: boolean;
+  readonly thins: readonly ThinExtent[];
+}
+
+export interface OpenPool {
+  readonly pool: ThinPool;
+  readonly look: PoolLook;
+  readonly readOnly: boolean;
+}
+
+/**
+ * Runs `work` on the pool, and closes it: committed, whatever `work` throws. With `readOnly`, or when the metadata has to be
+ * checked first, both files are opened for reading and nothing is written.
+ */
+export async function withPool<T>(
+  files: PoolFiles,
+  options: ThinPoolOptions & { readonly readOnly: boolean },
+  work: (open: OpenPool) => Promise<T>,
+): Promise<T> {
+  refuseOneFile(files);
+  const attempt = (readOnly: boolean): Promise<T | typeof TO_BE_CHECKED> => {
+    const mode = readOnly ? 'read' : 'write';
+    return withInput(files.metadata, { mode, ofMetadataSnapshot: false, busy: POOL_IS_BUSY }, async (metadata) => {
+      const known = lookAt(metadata);
+      if (known.needsCheck && !readOnly) return TO_BE_CHECKED;
+      return withData(files.data, mode, async (data) => {
+        const look = { ...known, nrDataBlocksOfDevice: Math.floor(data.size / (known.dataBlockSize * SECTOR_SIZE)) };
+        refuseTooSmall(files.data, look);
+        const pool = await ThinPool.open(metadata, data, { ...options, readOnly });
+        return closing(pool, () => work({ pool, look, readOnly }));
+      });
+    });
+  };
+  const outcome = await attempt(options.readOnly);
+  return outcome === TO_BE_CHECKED ? ((await attempt(true)) as T) : outcome;
+}
+
+const TO_BE_CHECKED = Symbol('the metadata has to be checked: it is opened again, for reading');
+
+const POOL_IS_BUSY =
+  'end what uses it first: deactivate the pool (LVM: lvchange -an VG/POOL), or stop the other server';
+
+/** Closes the pool, and so commits it. What `work` throws is worth more than what closing does then. */
+async function closing<T>(pool: ThinPool, work: () => Promise<T>): Promise<T> {
+  let outcome: T;
+  try {
+    outcome = await work();
+  } catch (error) {
+    await pool.close().catch(() => {});
+    throw error;
+  }
+  await pool.close();
+  return outcome;
+}
+
+function lookAt(device: MetadataDevice): Omit<PoolLook, 'nrDataBlocksOfDevice'> {
+  const metadata = opened(device);
+  try {
+    return {
+      dataBlockSize: metadata.dataBlockSize,
+      nrDataBlocks: metadata.nrDataBlocks,
+      needsCheck: metadata.needsCheck,
+      thins: Array.from(metadata.devices(), ({ thinId, details }) => ({
+        thinId,
+        mappedBlocks: details.mappedBlocks,
+        highestMapped: metadata.highestMapped(thinId),
+      })),
+    };
+  } finally {
+    metadata.close();
+  }
+}
+
+function opened(device: MetadataDevice): ThinMetadata {
+  try {
+    return ThinMetadata.open(device);
+  } catch (cause) {
+    if (!(cause instanceof UnsupportedMetadataError) || device.readOnly) throw cause;
+    throw new ToolError(cause.code, cause.message, { nextStep: 'try --read-only, or a newer pdata' }, { cause });
+  }
+}
+
+async function withData<T>(path: string, mode: 'read' | 'write', work: (data: DataDevice) => Promise<T>): Promise<T> {
+  inputStats(path, 'data device');
+  const data = await openedData(path, mode);
+  try {
+    return await work(data);
+  } finally {
+    await data.close();
+  }
+}
+
+async function openedData(path: string, mode: 'read' | 'write'): Promise<DataDevice> {
+  try {
+    return await openFileDataDevice(path, { mode });
+  } catch (cause) {
+    if (cause instanceof DeviceBusyError)
+      throw new ToolError(cause.code, cause.message, { nextStep: POOL_IS_BUSY }, { cause });
+    if (!(cause instanceof DeviceOpenError)) throw cause;
+    const nextStep =
+      mode === 'read'
+        ? 'check the path, and that you have the permission to read it'
+        : 'check the path, and that you have the permission to write to it; to read alone, give --read-only';
+    throw new ToolError(cause.code, cause.message, { nextStep }, { cause });
+  }
+}
+
+function refuseTooSmall(path: string, { nrDataBlocks, nrDataBlocksOfDevice, dataBlockSize }: PoolLook): void {
+  if (nrDataBlocksOfDevice >= nrDataBlocks) return;
+  const bytes = nrDataBlocks * dataBlockSize * SECTOR_SIZE;
+  throw new ToolError(
+    'ERR_DATA_SIZE',
+    `pool target (${nrDataBlocksOfDevice} blocks) too small: expected ${nrDataBlocks}`,
+    {
+      effect: `'${path}' ends before the data of the volumes does: the pool has ${nrDataBlocks} blocks of ${dataBlockSize} sectors, ${bytes} bytes`,
+      nextStep: 'check that this is the data device of this metadata, and the whole of it',
+    },
+  );
+}
+
+function refuseOneFile({ metadata, data }: PoolFiles): void {
+  const [a, b] = [metadata, data].map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  const isOne = a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino && a.ino !== 0n;
+  if (!isOne && metadata !== data) return;
+  throw new ToolError('ERR_OPTION', `metadata and data are the same file: '${data}'`, {
+    nextStep: "give the pool's two devices (LVM: NAME_tmeta and NAME_tdata)",
+  });
+}
