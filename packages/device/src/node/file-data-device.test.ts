@@ -358,3 +358,19 @@ it('has done a small request when the method returns', async () => {
   expect(bytes).toEqual(filled(4096, 4));
   await reading;
 });
+
+it('lets the event loop turn while one request after the other is awaited', async () => {
+  const device = await create(1024 * KIB);
+  await device.write(0, filled(UNIT, 4));
+  let hasTurned = false;
+  setImmediate(() => {
+    hasTurned = true;
+  });
+  const bytes = new Uint8Array(UNIT);
+  let nr = 0;
+  while (!hasTurned && nr < 1_000_000) {
+    await device.read(0, bytes);
+    nr++;
+  }
+  expect(hasTurned, 'after a million requests').toBe(true);
+});

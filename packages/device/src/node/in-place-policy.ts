@@ -18,8 +18,12 @@
  * is slow for reasons of the machine's own (of 100 000 reads of 4 KiB from the cache 0.6 % took more than 50 µs); but one that
  * takes milliseconds is enough.
  *
- * So a slow disk holds the loop up for two requests first, then for one in a thousand. Reads and writes want a policy each,
- * for a write goes to the page cache whatever the disk does.
+ * So a slow disk holds the loop up for two requests first, then for one in a thousand. Random reads of 4 KiB, 16 at once, that
+ * nothing was cached of: 67 µs each in place, 25 µs by threads, 32 µs by this policy; cached, 3 µs by this policy. Reads and
+ * writes want a policy each, for a write goes to the page cache whatever the disk does.
+ *
+ * Whoever awaits one request after the other, and all of them are done in place, never lets the event loop turn: a promise
+ * that is resolved already is gone on from at once. So one request in each millisecond spent in place is handed over.
  */
 
 /** Past this, handing over costs the event loop less than doing it. See the table. */
@@ -28,6 +32,8 @@ export const LARGEST_IN_PLACE = 64 * 1024;
 const RECENT = 16;
 const FIRST_HANDOVER = 32;
 const LONGEST_HANDOVER = 1024;
+/** Spent in place before one request is handed over, for the event loop's sake. */
+const LONGEST_TURN_MICROS = 1000;
 
 export interface InPlaceLimits {
   /** A request is slow when it takes longer than this… */
@@ -50,6 +56,7 @@ export class InPlacePolicy {
   /** Whether the request being done is the first one after a handover. */
   #isTrial = false;
   #nrSinceSlow = RECENT;
+  #microsInPlace = 0;
 
   constructor(limits: InPlaceLimits) {
     this.#limits = limits;
@@ -58,7 +65,11 @@ export class InPlacePolicy {
   /** Whether a request of `length` bytes is to be done in place. If so, {@link took} must be told how long it took. */
   admits(length: number): boolean {
     if (length > LARGEST_IN_PLACE) return false;
-    if (this.#nrToHandOver === 0) return true;
+    if (this.#nrToHandOver === 0) {
+      if (this.#microsInPlace < LONGEST_TURN_MICROS) return true;
+      this.#microsInPlace = 0;
+      return false;
+    }
     this.#nrToHandOver--;
     if (this.#nrToHandOver === 0) this.#isTrial = true;
     return false;
@@ -67,6 +78,7 @@ export class InPlacePolicy {
   /** @param millis that the request of `length` bytes took, as a difference of `performance.now()` */
   took(millis: number, length: number): void {
     const micros = millis * 1000;
+    this.#microsInPlace += micros;
     if (micros <= this.#limits.slowMicros + (length / 1024) * this.#limits.microsPerKib) {
       if (this.#nrSinceSlow < RECENT) this.#nrSinceSlow++;
       if (this.#isTrial) this.#nextHandover = FIRST_HANDOVER;
@@ -78,6 +90,7 @@ export class InPlacePolicy {
     if (!isOneTooMany) return;
     if (!this.#isTrial) this.#nextHandover = FIRST_HANDOVER;
     this.#nrToHandOver = this.#nextHandover;
+    this.#microsInPlace = 0;
     this.#nextHandover = Math.min(2 * this.#nextHandover, LONGEST_HANDOVER);
     this.#isTrial = false;
   }
