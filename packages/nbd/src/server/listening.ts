@@ -4,7 +4,7 @@
  * A file left by a server that died is removed, one of a server that lives is not: the difference is whether anybody answers. The file
  * is made readable and writable for its owner alone, from the first moment on, because whoever may connect may write.
  */
-import { chmodSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
 import { connect, type ListenOptions, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { StoreError } from '@pdata/device';
@@ -117,7 +117,9 @@ function reasonOf(where: string, { code, message }: NodeJS.ErrnoException): stri
       return 'no such host';
     case 'EACCES':
     case 'EPERM':
-      return 'permission denied';
+      // libuv says so of a Unix socket's directory that is not there, too.
+      if (code === 'EPERM' || !where.includes('/') || existsSync(dirname(where))) return 'permission denied';
+      return `there is no directory ${dirname(where)}`;
     case 'ENOENT':
       return `there is no directory ${dirname(where)}`;
     case 'ENOTDIR':

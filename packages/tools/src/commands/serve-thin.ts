@@ -167,11 +167,22 @@ function tellListening(server: NbdServer, sizes: readonly ServedSize[], { tls }:
 }
 
 async function listening(exports: PoolExports, { listen, tls }: ServeAddress): Promise<NbdServer> {
-  return await NbdServer.listen({
-    exports,
-    listen,
-    ...(tls === undefined ? {} : { tls: { ...tls, mode: 'require' } }),
-  });
+  try {
+    return await NbdServer.listen({
+      exports,
+      listen,
+      ...(tls === undefined ? {} : { tls: { ...tls, mode: 'require' } }),
+    });
+  } catch (cause) {
+    const isOfTls = tls !== undefined && !(cause instanceof StoreError) && cause instanceof Error;
+    if (!isOfTls) throw cause;
+    throw new ToolError(
+      'ERR_OPTION',
+      `the certificate or the key cannot be used: ${cause.message}`,
+      { nextStep: 'give a certificate and the key that belongs to it, both as PEM, the key without a passphrase' },
+      { cause },
+    );
+  }
 }
 
 /** What the user may not expect. */
@@ -205,7 +216,8 @@ const messageOf = (error: unknown): string =>
   error instanceof StoreError || error instanceof Error ? error.message : String(error);
 
 /**
- * What is said while serving. That nobody listens any more is no reason to stop: clients do not depend on it.
+ * What is said while serving. That nobody listens any more, or a disk takes no more of it, is no reason to stop: clients do
+ * not depend on it.
  */
 class Teller {
   readonly #io: Io;
@@ -227,7 +239,7 @@ class Teller {
         this.#io.out(`${JSON.stringify({ event, ...facts })}\n`);
       }
     } catch (error) {
-      if (!(error instanceof BrokenPipeError)) throw error;
+      if (!(error instanceof BrokenPipeError || error instanceof ToolError)) throw error;
     }
   }
 
