@@ -19,7 +19,7 @@ describe('a pool in use', () => {
   it.each(SEEDS)('holds what an array of sectors would (seed %i)', async (seed) => {
     const { counts } = await run({ seed }, 2500);
     for (const kind of ['write', 'read', 'discard', 'zero', 'flush', 'snapshot', 'delete', 'create', 'commit'])
-      expect(counts[kind] ?? 0, kind).toBeGreaterThan(5);
+      expect(counts[kind] ?? 0, kind).toBeGreaterThan(2);
   });
 
   it.each(SEEDS)('has after each loss of power what was flushed, and no leak (seed %i)', async (seed) => {

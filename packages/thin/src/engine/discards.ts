@@ -43,7 +43,7 @@ export function nextMapped(metadata: ThinMetadata, thinId: number, begin: number
 
 async function unmapWindow(core: PoolCore, thin: OpenThin, begin: number, end: number): Promise<void> {
   const { queue } = thin;
-  const { blockSize, changes } = core;
+  const { blockSize } = core;
   const entries: QueueEntry[] = [];
   try {
     // In ascending order, as everybody does who holds several: so none waits for another in a circle.
@@ -53,14 +53,11 @@ async function unmapWindow(core: PoolCore, thin: OpenThin, begin: number, end: n
       if (!entry.granted) await queue.granting(entry);
     }
     for (let nrTries = 0; ; nrTries++) {
-      if (!changes.tryEnter()) await changes.enter();
       try {
-        remove(core, thin, begin, end);
+        await core.changing(() => remove(core, thin, begin, end));
         return;
       } catch (error) {
-        if (!(error instanceof NoSpaceError) || core.metadata.abortRequired || nrTries > 0) throw error;
-      } finally {
-        changes.leave();
+        if (!(error instanceof NoSpaceError) || nrTries > 0) throw error;
       }
       await core.commit(); // gives back metadata blocks
     }

@@ -6,7 +6,7 @@ export interface ThinPoolEvents {
   readonly mode: { readonly from: PoolMode; readonly to: PoolMode; readonly reason: string };
   /** An allocation found no more free data blocks than the low water mark; once until the next resume. */
   readonly dataLow: { readonly nrFree: number; readonly lowWaterMark: number };
-  /** Free metadata blocks, those in reserve included, have come down to their low water mark. */
+  /** Free metadata blocks, those in reserve included, have come down to their low water mark; once until the next resume. */
   readonly metadataLow: { readonly nrFree: number; readonly lowWaterMark: number };
   /**
    * The transaction was thrown away: everything is as the last commit left it. Called synchronously, before anything else is

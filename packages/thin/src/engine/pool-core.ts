@@ -16,7 +16,7 @@
  * Format: docs/format/thin.md, sections 6 to 9.
  */
 import { ClosedError, type DataDevice, type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
-import { MAX_METADATA_BLOCKS } from '@pdata/persistent-data';
+import { MAX_METADATA_BLOCKS, NoSpaceError } from '@pdata/persistent-data';
 import { CommitError, ResizeError } from '../metadata/errors.js';
 import { type OpenThinMetadataOptions, ThinMetadata } from '../metadata/thin-metadata.js';
 import { BlockBuffers } from './block-buffers.js';
@@ -34,6 +34,10 @@ import { SpaceWaiters } from './space-waiters.js';
 const LARGEST_BUFFER = 2 ** 20;
 /** Bytes in buffers of one kind, about. */
 const BUFFERED = 16 * 2 ** 20;
+/** Metadata blocks that a request's changes and their commit take, with much to spare. */
+const MOST_OF_A_CHANGE = 32;
+/** With so many blocks in reserve a change that may begin has room to end, and to be committed. */
+const ENOUGH_RESERVE = 2 * MOST_OF_A_CHANGE;
 
 export class PoolCore {
   readonly data: DataDevice;
@@ -67,9 +71,12 @@ export class PoolCore {
   #nrAborts = 0;
   #commitTimer: unknown;
   #dataLowTold = false;
+  #metadataLowTold = false;
   /** Data blocks that discards freed in this transaction, to be passed down when it is committed. */
   #freed: DataRun[] = [];
   #nrFreed = 0;
+  /** The transaction consists of one request's changes. */
+  #alone = false;
 
   constructor(
     metadata: ThinMetadata,
@@ -165,6 +172,37 @@ export class PoolCore {
   }
 
   /**
+   * Runs `work`, which changes the metadata, inside the gate. While metadata blocks are few it is alone there, after a commit:
+   * then nothing else is lost when it turns out not to fit.
+   */
+  async changing<T>(work: () => T | Promise<T>): Promise<T> {
+    while (!this.#isShortOfMetadata) {
+      if (!this.changes.tryEnter()) await this.changes.enter();
+      try {
+        if (!this.#isShortOfMetadata) return await work();
+      } finally {
+        this.changes.leave();
+      }
+    }
+    return this.exclusively(async () => {
+      if (this.#nrChanges !== this.#nrCommitted && canChange(this.#mode)) await this.commitExclusively();
+      this.#alone = true;
+      try {
+        return await work();
+      } finally {
+        this.#alone = false;
+      }
+    });
+  }
+
+  /** Where the reserve alone would not be enough for a change and its commit. */
+  get #isShortOfMetadata(): boolean {
+    if (!canChange(this.#mode)) return false; // nothing will be changed
+    const { nrFreeMetadataBlocks, metadataReserve } = this.#metadata;
+    return metadataReserve < ENOUGH_RESERVE && nrFreeMetadataBlocks < metadataReserve + MOST_OF_A_CHANGE;
+  }
+
+  /**
    * Runs a change of the metadata, inside the gate. One that fails half-way throws the transaction away.
    * @param thin the thin device that has changed by it
    */
@@ -174,6 +212,11 @@ export class PoolCore {
       result = work(this.#metadata);
     } catch (error) {
       if (!this.#metadata.abortRequired) throw error;
+      if (this.#alone && error instanceof NoSpaceError) {
+        this.abortExclusively(operation, error);
+        this.setMode('out_of_metadata_space', 'a change did not fit');
+        throw error;
+      }
       this.#throwAway(operation, error, () => this.#metadata.abort());
       throw new AbortedChangesError(
         `${operation} failed, and everything since the last commit was thrown away with it: ${inWords(error)}`,
@@ -310,6 +353,7 @@ export class PoolCore {
     if (wanted.metadata < had.metadata)
       throw new ResizeError(`metadata device (${wanted.metadata} blocks) too small: expected ${had.metadata}`);
     this.#dataLowTold = false;
+    this.#metadataLowTold = false;
     if (this.settings.readOnly || this.#metadata.readOnly || this.needsCheck || this.#mode === 'read_only') return;
     const grows = { data: wanted.data > had.data, metadata: wanted.metadata > had.metadata };
     if (grows.metadata) {
@@ -439,9 +483,11 @@ export class PoolCore {
 
   #watchMetadata(): void {
     const lowWaterMark = this.metadataLowWaterMark;
-    this.#metadata.onMetadataLow(lowWaterMark, () =>
-      this.events.emit('metadataLow', { nrFree: this.#metadata.nrFreeMetadataBlocks, lowWaterMark }),
-    );
+    this.#metadata.onMetadataLow(lowWaterMark, () => {
+      if (this.#metadataLowTold) return;
+      this.#metadataLowTold = true;
+      this.events.emit('metadataLow', { nrFree: this.#metadata.nrFreeMetadataBlocks, lowWaterMark });
+    });
   }
 }
 

@@ -36,36 +36,26 @@ export interface BlockWrite {
  * @throws {@link NoSpaceError} when there is none
  */
 export async function provision(core: PoolCore, thin: OpenThin, write: BlockWrite): Promise<boolean> {
-  const { changes } = core;
   for (let nrTries = 0; ; nrTries++) {
-    if (!changes.tryEnter()) await changes.enter();
     try {
-      core.refuseUnchangeable();
-      // An abort may have changed it while this waited at the gate.
-      const old = core.metadata.find(thin.thinId, write.virtualBlock);
-      if (old !== undefined && !old.shared) return false;
-      await provisionInside(core, thin, write, old);
-      return true;
+      return await core.changing(() => provisionInside(core, thin, write));
     } catch (error) {
-      if (!(error instanceof NoSpaceError) || core.metadata.abortRequired) throw error;
+      if (!(error instanceof NoSpaceError)) throw error;
       if (nrTries > 0) {
         if (error.of === 'data') core.outOfDataSpace();
         throw error;
       }
-    } finally {
-      changes.leave();
     }
     // What this transaction gave back can be had after a commit.
     if (core.mode === 'write') await core.commit();
   }
 }
 
-async function provisionInside(
-  core: PoolCore,
-  thin: OpenThin,
-  write: BlockWrite,
-  old: Mapping | undefined,
-): Promise<void> {
+async function provisionInside(core: PoolCore, thin: OpenThin, write: BlockWrite): Promise<boolean> {
+  core.refuseUnchangeable();
+  // An abort may have changed it while this waited at the gate.
+  const old = core.metadata.find(thin.thinId, write.virtualBlock);
+  if (old !== undefined && !old.shared) return false;
   const dataBlock = core.allocate();
   const { nrAborts } = core;
   try {
@@ -82,6 +72,7 @@ async function provisionInside(
     if (nrAborts === core.nrAborts) giveBack(core, dataBlock);
     throw error;
   }
+  return true;
 }
 
 function giveBack(core: PoolCore, dataBlock: number): void {

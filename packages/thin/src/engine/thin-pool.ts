@@ -299,15 +299,11 @@ export class ThinPool {
   }
 
   async #change(work: () => void): Promise<void> {
-    const core = this.#core;
-    core.refuseUnchangeable();
-    if (!core.changes.tryEnter()) await core.changes.enter();
-    try {
-      core.refuseUnchangeable();
+    this.#core.refuseUnchangeable();
+    await this.#core.changing(() => {
+      this.#core.refuseUnchangeable();
       work();
-    } finally {
-      core.changes.leave();
-    }
+    });
   }
 
   /** Creates a thin device with `create`, which is taken back if what goes with it fails. */
