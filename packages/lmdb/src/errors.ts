@@ -41,9 +41,10 @@ function meaningOf(cause: unknown): string {
   switch (code) {
     case ENOSPC:
     case EDQUOT:
-      return 'the disk, or its quota, is full; make room, close the environment and open it again';
+      return 'the disk, or the quota on it, is full; make room, close the environment and open it again';
     case EIO:
-      return 'the disk reported an error; the last commit stands; close the environment and open it again';
+      // Also LMDB's word for a write that came out short, which is how a disk becomes full.
+      return 'the disk is full or reported an error; see to that, close the environment and open it again';
     case EACCES:
       return 'permission denied; its data.mdb and lock.mdb must be readable, and writable for a writer';
     case EROFS:

@@ -15,8 +15,10 @@ import {
   mkdirSync,
   openSync,
   realpathSync,
+  rmSync,
   type Stats,
   statSync,
+  writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DeviceBusyError, DeviceOpenError } from '@pdata/device';
@@ -41,6 +43,8 @@ export interface OpenEnvironmentOptions {
 /** First size of the memory map; the library enlarges it. Address space, not memory. */
 const FIRST_MAP_SIZE = 2 ** 30;
 const SMALLEST_MAP_SIZE = 2 ** 20;
+/** More than lock.mdb and the first pages of data.mdb take. */
+const TRIAL_SIZE = 128 * 1024;
 const DATABASES = { pdata: { useVersions: true }, blocks: {}, catalogue: {} } as const;
 const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const;
 
@@ -63,6 +67,7 @@ export function openStore(path: string, options: OpenEnvironmentOptions): { stor
   }
   requireAccess(realPath, attempted, mode, isNew);
   if (!isNew) inspectDataFile(join(realPath, 'data.mdb'), attempted);
+  requireRoom(realPath, attempted, mode);
   opened.add(realPath);
   let root: LmdbRoot | undefined;
   try {
@@ -82,7 +87,7 @@ export function openStore(path: string, options: OpenEnvironmentOptions): { stor
       // A queued transaction starts when all of it is queued, however much that is.
       batchStartThreshold: Number.MAX_SAFE_INTEGER,
     });
-    const databases = openDatabases(root, attempted, isNew);
+    const databases = openDatabases(root, attempted, mode === 'write' && create);
     if (isNew) syncNames(realPath);
     const store = new Store(path, mode === 'read', limit ?? Number.POSITIVE_INFINITY, { root, ...databases });
     return { store, release: () => opened.delete(realPath) };
@@ -108,23 +113,61 @@ function prepareDirectory(path: string, attempted: string, create: boolean): boo
   if (!stats.isDirectory()) {
     throw new DeviceOpenError(`cannot ${attempted}: it is no directory, and an environment is one`);
   }
-  if (existsSync(join(path, 'data.mdb'))) return false;
+  const dataFile = statSync(join(path, 'data.mdb'), { throwIfNoEntry: false });
+  if (dataFile !== undefined && !(create && dataFile.size === 0)) return false;
   if (create) return true;
   throw new DeviceOpenError(`cannot ${attempted}: the directory holds no LMDB environment (no data.mdb)`);
 }
 
+/**
+ * What LMDB needs to be allowed. A reader has to write its slot in lock.mdb: without that permission LMDB would let it read
+ * unseen, while the writer reuses the pages under it. On a read-only file system there is no writer, and no need for a slot.
+ */
 function requireAccess(path: string, attempted: string, mode: 'read' | 'write', isNew: boolean): void {
-  const { R_OK, W_OK } = constants;
-  const wanted = mode === 'read' ? R_OK : R_OK | W_OK;
-  try {
-    accessSync(path, wanted);
-    if (!isNew) accessSync(join(path, 'data.mdb'), wanted);
-  } catch (cause) {
-    const why =
-      (cause as NodeJS.ErrnoException).code === 'EROFS'
+  const { R_OK, W_OK, X_OK } = constants;
+  const lockFile = join(path, 'lock.mdb');
+  const hasLockFile = existsSync(lockFile);
+  const check = (file: string, access: number, words: string): void => {
+    try {
+      accessSync(file, access);
+    } catch (cause) {
+      const isReadOnlySystem = (cause as NodeJS.ErrnoException).code === 'EROFS';
+      if (isReadOnlySystem && mode === 'read') return;
+      const why = isReadOnlySystem
         ? 'its file system is read-only; open it for reading'
-        : `permission denied; the directory and its data.mdb must be ${mode === 'read' ? 'readable' : 'readable and writable'}`;
-    throw new DeviceOpenError(`cannot ${attempted}: ${why}`, { cause });
+        : `permission denied: ${file} must be ${words}`;
+      throw new DeviceOpenError(`cannot ${attempted}: ${why}`, { cause });
+    }
+  };
+  // A writer makes lock files for its pools.
+  const makesFiles = mode === 'write' || !hasLockFile;
+  check(path, makesFiles ? R_OK | W_OK | X_OK : R_OK | X_OK, makesFiles ? 'readable and writable' : 'readable');
+  if (!isNew) {
+    check(
+      join(path, 'data.mdb'),
+      mode === 'read' ? R_OK : R_OK | W_OK,
+      mode === 'read' ? 'readable' : 'readable and writable',
+    );
+  }
+  if (hasLockFile) check(lockFile, R_OK | W_OK, 'readable and writable, for readers too');
+}
+
+/** Room for a new lock.mdb: LMDB maps it, and writing to a map that gets no room ends the process by a signal. */
+function requireRoom(path: string, attempted: string, mode: 'read' | 'write'): void {
+  const lockFile = join(path, 'lock.mdb');
+  if ((statSync(lockFile, { throwIfNoEntry: false })?.blocks ?? 0) > 0) return;
+  const trial = join(path, `room-${process.pid}`);
+  try {
+    writeFileSync(trial, Buffer.alloc(TRIAL_SIZE, 1), { flush: true });
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'EROFS' && mode === 'read') return;
+    const isFull = code === 'ENOSPC' || code === 'EDQUOT';
+    throw new DeviceOpenError(`cannot ${attempted}: ${isFull ? 'the disk, or the quota on it, is full' : message}`, {
+      cause,
+    });
+  } finally {
+    rmSync(trial, { force: true });
   }
 }
 
@@ -144,17 +187,19 @@ function syncNames(path: string): void {
 function openDatabases(
   root: LmdbRoot,
   attempted: string,
-  isNew: boolean,
+  create: boolean,
 ): { pdata: LmdbDatabase; blocks: LmdbDatabase; catalogue: LmdbDatabase } {
+  // Nothing in it but what a crash may have left of making it. The library ends names with a zero byte.
+  const names = new Set(Object.keys(DATABASES));
+  const isOurs = [...root.getKeys({})].every((name) => names.has(Buffer.from(name).toString().replace('\0', '')));
   const [pdata, blocks, catalogue] = Object.entries(DATABASES).map(([name, options]) =>
-    root.openDB(name, { ...BINARY, ...options, create: isNew }),
+    root.openDB(name, { ...BINARY, ...options, create: create && isOurs }),
   );
-  if (pdata === undefined || blocks === undefined || catalogue === undefined) {
-    throw new DeviceOpenError(`cannot ${attempted}: it is an LMDB environment, but not one of pdata's`);
-  }
+  const refusal = `cannot ${attempted}: it is an LMDB environment, but not one of pdata's`;
+  if (pdata === undefined || blocks === undefined || catalogue === undefined) throw new DeviceOpenError(refusal);
   const found = pdata.getEntry(FORMAT_KEY);
   if (found === undefined) {
-    if (!isNew) throw new DeviceOpenError(`cannot ${attempted}: it is an LMDB environment, but not one of pdata's`);
+    if (!create) throw new DeviceOpenError(refusal);
     const first: FormatRecord = { format: FORMAT, nextPoolId: 1 };
     root.transactionSync(() => void pdata.put(FORMAT_KEY, encode(first), 0));
   } else {

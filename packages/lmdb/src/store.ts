@@ -15,7 +15,8 @@
  *
  * The limit. lmdb-js enlarges the memory map as the file grows; LMDB's own "map full" does not happen. `sizeLimit` is kept here:
  * a commit that cannot possibly pass it is let through; one that might is made in the foreground, where it can be seen
- * whether its pages made the map grow, and given up if they did.
+ * whether its pages made the map grow, and given up if they did. A map that has grown once does not tell any more, so that
+ * after that only the first kind is taken until the environment is opened anew.
  *
  * Not here: what the entries mean (layout.ts), who may write (environment.ts), what belongs to a commit (pool-writer.ts).
  */
@@ -222,7 +223,8 @@ export class Store {
     const reader = oldReaderInWords(this.root);
     throw new EnvironmentFullError(
       `cannot ${attempted}: the environment ${this.name} would grow beyond its mapSize of ${this.sizeLimit} bytes; ` +
-        (reader === undefined ? 'open it with a larger one' : `${reader}; end that, or open it with a larger one`),
+        (reader === undefined ? '' : `${reader}; `) +
+        'close it and open it with a larger one',
     );
   }
 }
