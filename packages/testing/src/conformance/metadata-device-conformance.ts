@@ -218,9 +218,12 @@ const LIFETIME_CASES: { name: string; on: (fixture: Fixture) => void | Promise<v
       device.write(1, blocks(2, 2));
       device.flush();
       demandBlocks(device, [1, 2, 2, 0]);
+      await first;
+      demandBlocks(device, [1, 2, 2, 0]);
       device.write(2, blocks(3, 3));
       const second = device.flushAsync();
-      await Promise.all([first, second]);
+      device.flush();
+      await second;
       demandBlocks(device, [1, 2, 3, 3]);
       device.close();
       demandBlocks(reopen(device, 'read'), [1, 2, 3, 3]);
