@@ -11,7 +11,7 @@ function fixtureOf(change: (good: MemoryMetadataDevice) => Partial<MetadataDevic
     const device = new Proxy<MetadataDevice>(good, {
       get(_, key) {
         if (key in changed) return changed[key as keyof MetadataDevice];
-        const member = good[key as keyof MetadataDevice];
+        const member = (good as MetadataDevice)[key as keyof MetadataDevice];
         return typeof member === 'function' ? member.bind(good) : member;
       },
     });
