@@ -13,9 +13,9 @@ import { cacheFolder, Expected, program, root, tool } from './workspace.mjs';
 
 const EVERYTHING = ['packages', '.dev/tsconfig.tests.json'];
 const jobs = {
-  start() {
-    mustBuild(['examples/read-a-pool', 'packages/tools', 'packages/testing']);
-    return packageScript('examples/read-a-pool', 'start');
+  start(args) {
+    mustBuild(['examples/thin-pool', 'packages/tools', 'packages/testing']);
+    return packageScript('examples/thin-pool', 'start', args);
   },
   test,
   build: () => build(EVERYTHING),
