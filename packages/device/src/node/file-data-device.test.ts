@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { dataDeviceConformance } from '@pdata/testing';
+import { dataDeviceConformance, seededRandom } from '@pdata/testing';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { DataDevice } from '../data-device.js';
 import { DeviceBusyError, DeviceError, DeviceOpenError } from '../errors.js';
@@ -373,4 +373,30 @@ it('lets the event loop turn while one request after the other is awaited', asyn
     nr++;
   }
   expect(hasTurned, 'after a million requests').toBe(true);
+});
+
+it('never calls data a hole, however writes, zeros and discards overlap in flight', async () => {
+  const size = 32 * UNIT;
+  for (let seed = 1; seed <= 30; seed++) {
+    const random = seededRandom(seed);
+    const below = (limit: number): number => Math.floor(random() * limit);
+    const device = await create(size);
+    for (let burst = 0; burst < 10; burst++) {
+      const requests = Array.from({ length: 12 }, () => {
+        const offset = below(size / 512) * 512;
+        // Small ones are done in place, large ones by threads; discards punch when they hold a unit.
+        const length = Math.min(size - offset, (1 + below(random() < 0.5 ? 16 : 1024)) * 512);
+        const chosen = random();
+        if (chosen < 0.4) return device.write(offset, filled(length, 1 + below(255)));
+        if (chosen < 0.6) return device.writeZeroes(offset, length, { keepAllocated: random() < 0.3 });
+        return device.discard(offset, length);
+      });
+      await Promise.all(requests);
+      for (const extent of await device.allocation(0, size)) {
+        if (extent.state === 'data') continue;
+        const found = await bytesOf(device, extent.offset, extent.length);
+        expect(Buffer.compare(found, filled(extent.length, 0)), `seed ${seed}, burst ${burst}`).toBe(0);
+      }
+    }
+  }
 });
