@@ -47,7 +47,7 @@ function findCommand(
         : unknown(`command ${quoted(typed)}`, meant),
     );
   }
-  const names = [...new Set(commands.flatMap(({ name }) => [name, name.split(' ')[0]!]))];
+  const names = [...new Set(commands.map(({ name }) => name.split(' ')[0]!))];
   throw new UsageError(
     first.startsWith('-')
       ? `the command comes first, then its options: thin-pool COMMAND … ${first}`
