@@ -267,17 +267,17 @@ export class Connection {
       if (answer.after === 'transmission') void this.#giveBack();
       return;
     }
-    if (answer.after === 'transmission') {
-      this.#transmission = new Transmission(socket, answer.shared, answer.agreed, this.host);
-      if (this.host.isShuttingDown) this.#transmission.shutDown();
-    }
     if (answer.after === 'close') {
       if (answer.bytes.length > 0) socket.write(answer.bytes);
       this.#close();
-    } else {
-      socket.write(answer.bytes, (error) => {
-        if (error == null) this.#answered(answer.after);
-      });
+      return;
+    }
+    socket.write(answer.bytes, (error) => {
+      if (error == null) this.#answered(answer.after);
+    });
+    if (answer.after === 'transmission') {
+      this.#transmission = new Transmission(socket, answer.shared, answer.agreed, this.host);
+      if (this.host.isShuttingDown) this.#transmission.shutDown();
     }
   }
 

@@ -38,10 +38,14 @@ function listen(server: Server, options: ListenOptions, where: string): Promise<
   return new Promise((resolve, reject) => {
     const failed = (error: NodeJS.ErrnoException): void => reject(listenError(where, error));
     server.once('error', failed);
-    server.listen(options, () => {
-      server.off('error', failed);
-      resolve();
-    });
+    try {
+      server.listen(options, () => {
+        server.off('error', failed);
+        resolve();
+      });
+    } catch (error) {
+      failed(error as NodeJS.ErrnoException); // a port out of range is thrown at once
+    }
   });
 }
 

@@ -142,6 +142,11 @@ export class Transmission implements RequestOwner {
     return this.#headerFill > 0 || this.#receiving !== undefined || this.#refused !== undefined;
   }
 
+  /** Nothing is in flight but perhaps a request that has not come whole. */
+  get #isIdle(): boolean {
+    return this.#nrInFlight === (this.#receiving !== undefined || this.#refused !== undefined ? 1 : 0);
+  }
+
   /** Takes what the socket received. */
   receive(chunk: Buffer): void {
     this.bytesRead += chunk.length;
@@ -169,7 +174,7 @@ export class Transmission implements RequestOwner {
   /** As {@link end}, but a client that goes on asking meanwhile hears ESHUTDOWN. */
   shutDown(): void {
     this.#isShuttingDown = true;
-    if (this.#nrInFlight === 0) this.end();
+    if (this.#isIdle) this.end();
   }
 
   /** The socket is gone. Resolves when the device has done what it was asked. */
@@ -498,7 +503,7 @@ export class Transmission implements RequestOwner {
       if (request.buffer !== undefined && sent) pool.give(request.buffer);
       this.#finish(request);
     }
-    if (this.#isShuttingDown && this.#nrInFlight === 0) this.end();
+    if (this.#isShuttingDown && this.#isIdle) this.end();
     if (this.#isEnding) this.#closeWhenIdle();
     else if (this.#isStalled) this.#resume();
   }
