@@ -65,7 +65,7 @@ export async function writeInBlock(
     core.refuseFailed();
     const mapping = core.metadata.find(thin.thinId, virtualBlock);
     if (mapping !== undefined && !mapping.shared) {
-      const durable = fua && !core.hasUncommitted(thin); // what leads to it is
+      const durable = fua && thin.abortedBy === undefined && !core.hasUncommitted(thin); // what leads to it is
       await core.data.write(mapping.dataBlock * core.blockSize + at, from, durable ? FUA : undefined);
       return durable;
     }

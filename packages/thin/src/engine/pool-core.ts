@@ -69,6 +69,8 @@ export class PoolCore {
   #nrChanges = 0;
   #nrCommitted = 0;
   #nrAborts = 0;
+  /** Those that took others' changes with them. */
+  #nrLosses = 0;
   #commitTimer: unknown;
   #dataLowTold = false;
   #metadataLowTold = false;
@@ -256,9 +258,14 @@ export class PoolCore {
     }
   }
 
-  /** Makes all that was changed or written before this call durable. */
-  commit(): Promise<void> {
-    return this.#commits.run();
+  /** Makes all that was changed or written before this call durable; rejects when any of it was thrown away. */
+  async commit(): Promise<void> {
+    const nrLosses = this.#nrLosses;
+    await this.#commits.run();
+    if (nrLosses !== this.#nrLosses)
+      throw new AbortedChangesError(
+        'what was to be committed was thrown away with a transaction that failed meanwhile',
+      );
   }
 
   /** Makes all data durable that was written before this call, not what makes it reachable. */
@@ -428,6 +435,7 @@ export class PoolCore {
 
   #throwAway(operation: string, error: unknown, restore: () => void): void {
     this.#nrAborts++;
+    this.#nrLosses++;
     for (const thin of this.opened.values()) if (this.hasUncommitted(thin)) thin.abortedBy = error;
     this.#nrCommitted = this.#nrChanges;
     this.#forgetFreed();
