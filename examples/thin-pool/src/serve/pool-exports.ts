@@ -6,7 +6,7 @@
  */
 import type { ExportSource, MetaContext, MetaExtent, NbdExport } from '@pdata/nbd';
 import type { PoolHost, VolumeReport } from '../pool-host.js';
-import { PoolError } from '../words/pool-error.js';
+import { PoolError, quoted } from '../words/pool-error.js';
 import { formatSize } from '../words/sizes.js';
 
 export const CONTEXT_PREFIX = 'qemu:dirty-bitmap:';
@@ -15,6 +15,8 @@ const CHANGED = 1;
 export interface PoolExportsOptions {
   /** Nobody writes. */
   readonly readOnly?: boolean;
+  /** Gets one sentence when the first client of a volume comes and when the last one has gone. */
+  readonly tell?: (message: string, volume: string) => void;
 }
 
 export class PoolExports implements ExportSource {
@@ -39,11 +41,16 @@ export class PoolExports implements ExportSource {
     const mode = volume.kind === 'snapshot' || this.#options.readOnly === true ? 'read' : 'write';
     const device = await this.#host.openVolume({ name: volume.name, mode });
     const snapshots = volumes.filter(({ kind, identity }) => kind === 'snapshot' && identity !== volume.identity);
+    const tell = (what: string): void => this.#options.tell?.(`${quoted(volume.name)} ${what}`, volume.name);
+    tell('is used by a client now.');
     return {
       device,
       description: describe(volume),
       contexts: snapshots.map((snapshot) => changedSince(this.#host, volume, snapshot)),
-      release: () => device.close(),
+      release: async () => {
+        await device.close();
+        tell('is not used by clients any more.');
+      },
     };
   }
 }

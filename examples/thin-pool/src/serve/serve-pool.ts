@@ -46,7 +46,10 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
   try {
     const control: ControlServer = await listenForCommands(host);
     opened.push(() => control.close());
-    const exports = new PoolExports(host, { readOnly: options.readOnly === true });
+    const exports = new PoolExports(host, {
+      readOnly: options.readOnly === true,
+      tell: (message, volume) => host.tellClients(message, volume),
+    });
     const nbd = await NbdServer.listen({
       exports,
       listen: options.listen ?? { socketPath: join(host.directory, NBD_SOCKET) },
@@ -62,7 +65,11 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
     host.serving = () => ({ processId: process.pid, since, nbd: uri(), clients: nbd.clients.length });
     let pageUrl: string | undefined;
     if (options.page !== false) {
-      const page = await startWebPage({ host, ...(options.page === undefined ? {} : { port: options.page }) });
+      const page = await startWebPage({
+        host,
+        ...(options.page === undefined ? {} : { port: options.page }),
+        ...(options.log === undefined ? {} : { log: options.log }),
+      });
       opened.push(() => page.close());
       pageUrl = page.url;
     }
