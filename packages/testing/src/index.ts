@@ -1,5 +1,6 @@
 /**
- * Devices that record, fail and crash. Start at {@link RecordingMetadataDevice} and {@link crashImages}.
+ * Devices that record, fail, hold requests and crash, and suites that every device must pass. Start at
+ * {@link RecordingMetadataDevice} and {@link crashImages}, {@link RecordingDataDevice} and {@link dataDeviceConformance}.
  * @packageDocumentation
  */
 export {
