@@ -3,19 +3,22 @@
  * one does not wait, and that another tells how things are. It runs the build, which is brought up to date first.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { truncateSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { openFileDataDevice, openFileMetadataDevice } from '@pdata/device/node';
 import { connectNbd } from '@pdata/nbd';
+import { ThinPool } from '@pdata/thin';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { kernelImage, runTool, scratchDirectory, writeImage } from './run-tool.js';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const pdata = join(root, 'packages/tools/bin/pdata.js');
 const directory = scratchDirectory();
+const BLOCK = 65_536;
 let nrServers = 0;
+let nrPools = 0;
 
 beforeAll(() => {
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
@@ -27,18 +30,44 @@ interface Server {
   readonly child: ChildProcess;
   readonly socket: string;
   readonly metadata: string;
+  readonly data: string;
   said(): string;
   saidSoon(text: string): Promise<void>;
   readonly ended: Promise<{ exitCode: number | null; signal: NodeJS.Signals | null }>;
 }
 
-async function start(...options: string[]): Promise<Server> {
-  const nr = nrServers++;
-  const socket = join(directory, `s${nr}`);
-  const metadata = writeImage(directory, `metadata-${nr}.img`, kernelImage('thin-basic'));
-  const data = join(directory, `data-${nr}.img`);
+interface PoolFiles {
+  readonly metadata: string;
+  readonly data: string;
+}
+
+function kernelPool(): PoolFiles {
+  const metadata = writeImage(directory, `metadata-${nrPools}.img`, kernelImage('thin-basic'));
+  const data = join(directory, `data-${nrPools++}.img`);
   writeFileSync(data, '');
   truncateSync(data, 64 * 2 ** 20);
+  return { metadata, data };
+}
+
+/** A pool of two data blocks with the empty volume 0. */
+async function smallPool(): Promise<PoolFiles> {
+  const metadata = join(directory, `metadata-${nrPools}.img`);
+  const data = join(directory, `data-${nrPools++}.img`);
+  const metadataDevice = openFileMetadataDevice(metadata, { mode: 'write', create: { nrBlocks: 64 } });
+  const dataDevice = await openFileDataDevice(data, { mode: 'write', create: { size: 2 * BLOCK } });
+  const pool = await ThinPool.format(metadataDevice, dataDevice, { dataBlockSize: 128 });
+  await pool.createThin(0);
+  await pool.close();
+  await dataDevice.close();
+  metadataDevice.close();
+  return { metadata, data };
+}
+
+async function start(
+  options: readonly string[] = [],
+  { metadata, data }: PoolFiles = kernelPool(),
+  socket = join(directory, `s${nrServers++}`),
+): Promise<Server> {
   const line = [pdata, 'serve', 'thin', '--metadata', metadata, '--data', data, '--socket', socket, ...options];
   const child = spawn(process.execPath, line, { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
@@ -56,7 +85,7 @@ async function start(...options: string[]): Promise<Server> {
     }
   };
   await saidSoon('listening on ');
-  return { child, socket, metadata, said: () => said, saidSoon, ended };
+  return { child, socket, metadata, data, said: () => said, saidSoon, ended };
 }
 
 const connected = (server: Server) => connectNbd({ socketPath: server.socket }, { exportName: '0' });
@@ -78,46 +107,45 @@ describe.runIf(process.platform !== 'win32')('the server', () => {
   );
 
   it('ends at once when it is asked twice, and what was flushed is there', async () => {
-    const server = await start();
+    const server = await start([], await smallPool());
     const device = await connected(server);
-    await device.write(0, new Uint8Array(512).fill(7));
+    await device.write(0, new Uint8Array(2 * BLOCK).fill(7));
     await device.flush();
-    // A client in the middle of a request, which would be waited for.
-    const stuck = connect(server.socket);
-    stuck.on('error', () => {});
-    const nbdFlags = Buffer.from([0, 0, 0, 3]);
-    const exportName = Buffer.from('49484156454F50540000000100000001', 'hex');
-    stuck.write(Buffer.concat([nbdFlags, exportName, Buffer.from('0')]));
-    await new Promise((resolve) => stuck.once('data', resolve));
-    await sleep(50);
-    stuck.write(Buffer.from('25609513000000010000000000000001000000000000000000001000', 'hex')); // WRITE, without its data
-    await sleep(50);
+    // There is no third block: this one waits, and so would the end of the service.
+    const waiting = device.write(2 * BLOCK, new Uint8Array(512)).catch(() => 'lost');
+    await server.saidSoon('the pool is in out-of-data-space mode now');
     server.child.kill('SIGTERM');
-    await sleep(100);
-    expect([server.child.exitCode, server.child.signalCode], 'it waits for the client').toEqual([null, null]);
+    while (existsSync(server.socket)) await sleep(5); // it does not listen any more: the signal has arrived
     server.child.kill('SIGTERM');
     expect(await server.ended).toEqual({ exitCode: null, signal: 'SIGTERM' });
-    stuck.destroy();
+    expect(await waiting).toBe('lost');
     await device.close().catch(() => {});
     expect((await runTool(['thin_check', server.metadata])).exitCode).toBe(0);
-    // The socket it left behind is in nobody's way.
-    const again = spawn(process.execPath, [...server.child.spawnargs.slice(1)], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    await new Promise<void>((resolve) =>
-      again.stdout.on('data', (text) => String(text).includes('listening') && resolve()),
-    );
-    const reader = await connected(server);
+    const again = await start([], server);
+    const reader = await connected(again);
     const sector = new Uint8Array(512);
-    await reader.read(0, sector);
-    expect(sector[0]).toBe(7);
+    await reader.read(2 * BLOCK - 512, sector);
+    expect(sector).toEqual(new Uint8Array(512).fill(7));
     await reader.close();
-    again.kill('SIGTERM');
-    expect(await new Promise((resolve) => again.once('close', resolve))).toBe(0);
+    again.child.kill('SIGTERM');
+    expect(await again.ended).toEqual({ exitCode: 0, signal: null });
+  });
+
+  it('replaces the socket of a server that was killed', async () => {
+    const files = await smallPool();
+    const killed = await start([], files);
+    killed.child.kill('SIGKILL');
+    await killed.ended;
+    expect(existsSync(killed.socket)).toBe(true);
+    const again = await start([], files, killed.socket);
+    await (await connected(again)).close();
+    again.child.kill('SIGTERM');
+    expect(await again.ended).toEqual({ exitCode: 0, signal: null });
+    expect(existsSync(killed.socket)).toBe(false);
   });
 
   it('tells its status line at SIGUSR1, and goes on', async () => {
-    const server = await start('--read-only');
+    const server = await start(['--read-only']);
     server.child.kill('SIGUSR1');
     await server.saidSoon('pool: 5 116/1024 206/1024 - ro ');
     const device = await connected(server);
