@@ -4,6 +4,7 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { judgesAreRequired } from './real-tools.js';
 import { openScratch } from './scratch.js';
@@ -11,8 +12,12 @@ import { openScratch } from './scratch.js';
 export interface GuestRun {
   /** A file of oracle/guests, without `.sh`. */
   readonly guest: string;
-  /** Image files: /dev/vda, /dev/vdb, … The guest writes to them. */
+  /** Image files, or NBD URIs: /dev/vda, /dev/vdb, … The guest writes to them. */
   readonly disks: readonly string[];
+  /** Programs of this machine that the guest needs besides those it has. */
+  readonly programs?: readonly string[];
+  /** Told of each line `= KEY VALUE …` as soon as the guest has printed it. */
+  readonly onFinding?: (key: string, value: string) => void;
   /** Becomes the script's environment. */
   readonly env?: Readonly<Record<string, string | number>>;
 }
@@ -29,7 +34,7 @@ export interface GuestFindings {
 const oracle = (name: string): string => fileURLToPath(new URL(`../oracle/${name}`, import.meta.url));
 
 /** Runs a guest to its end. @throws Error with the console when the script fails or the guest does not finish */
-export async function runGuest({ guest, disks, env = {} }: GuestRun): Promise<GuestFindings> {
+export async function runGuest({ guest, disks, env = {}, programs = [], onFinding }: GuestRun): Promise<GuestFindings> {
   using scratch = openScratch();
   const script = scratch.path('guest.sh');
   const set = Object.entries(env).map(([name, value]) => `${name}='${String(value).replaceAll("'", `'\\''`)}'\n`);
@@ -38,10 +43,18 @@ export async function runGuest({ guest, disks, env = {} }: GuestRun): Promise<Gu
     [...set, ...['prelude', guest].map((name) => readFileSync(oracle(`guests/${name}.sh`), 'utf8'))].join(''),
   );
   const { status, output } = await new Promise<{ status: number | null; output: string }>((resolve, reject) => {
-    const child = spawn(oracle('kernel-vm'), [script, ...disks], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const withPrograms = programs.flatMap((program) => ['--with', program]);
+    const child = spawn(oracle('kernel-vm'), [...withPrograms, script, ...disks], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text: string) => (output += text));
+    if (onFinding !== undefined)
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        const finding = /^= (\S+) ?(.*)$/.exec(line);
+        if (finding !== null) onFinding(finding[1]!, finding[2]!);
+      });
     child.on('error', reject).on('close', (status) => resolve({ status, output }));
   });
   if (status !== 0) throw new Error(`the guest ${guest} ended with ${status}:\n${output}`);

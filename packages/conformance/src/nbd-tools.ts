@@ -2,6 +2,8 @@
  * The real NBD programs: clients (nbdinfo, nbdcopy, qemu-img, qemu-io, fio with its nbd engine) that judge our server, and
  * servers (qemu-nbd, nbdkit) that judge our client.
  *
+ * With them openssl, which makes certificates, and e2fsck and debugfs, which judge what a guest wrote.
+ *
  * They come from Debian's packages (`oracle/install-tools`). Without them their tests are skipped with a printed reason, unless
  * PDATA_REQUIRE_TOOLS=1.
  */
@@ -20,6 +22,8 @@ const TOOLS = {
   nbdkit: ['--version'],
   fio: ['--enghelp=nbd'],
   openssl: ['version'],
+  e2fsck: ['-V'],
+  debugfs: ['-V'],
 } as const;
 
 export type NbdTool = keyof typeof TOOLS;
@@ -36,6 +40,7 @@ export function requireNbdTools(): boolean {
 let areHere: boolean | undefined;
 
 function lookForTools(): boolean {
+  process.env.PATH = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`; // fsck is there, and not on everybody's PATH
   const missing = Object.entries(TOOLS).flatMap(([tool, args]) => {
     try {
       const { status, stdout, stderr } = runProgram(tool, args);
