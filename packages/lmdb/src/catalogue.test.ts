@@ -219,6 +219,25 @@ describe('a catalogue', () => {
     expect(found).toEqual(sorted.map((key) => [key, { thinId: key.length, tags: [key] }]));
   });
 
+  it('keeps records of any size, and what was read of them when they are replaced', () => {
+    const records = environment.catalogue<{ bytes: Uint8Array }>('pool');
+    const sizes = [0, 1000, 2000, 4000, 20_000, 200_000, 3_000_000];
+    for (const size of sizes) records.put(`${size}`, { bytes: new Uint8Array(size).fill(size % 251) });
+    pool.flush();
+    const read = sizes.map((size) => records.get(`${size}`)?.bytes as Uint8Array);
+    const listed = [...records.entries()];
+    for (let round = 0; round < 3; round++) {
+      for (const size of sizes) records.put(`${size}`, { bytes: new Uint8Array(size + 1).fill(99) });
+      pool.flush();
+    }
+    for (const [index, size] of sizes.entries()) {
+      const expected = Buffer.alloc(size, size % 251);
+      expect(Buffer.compare(read[index] as Uint8Array, expected)).toBe(0);
+      const [, record] = listed.find(([key]) => key === `${size}`) ?? [];
+      expect(Buffer.compare(record?.bytes as Uint8Array, expected)).toBe(0);
+    }
+  });
+
   it('says what it was about when msgpack cannot say a record, and stages nothing', () => {
     const records = environment.catalogue<unknown>('pool');
     expect(() => records.put('big', { number: 2n ** 70n })).toThrow();

@@ -41,6 +41,10 @@ export interface OpenPool {
   onClose(): void;
 }
 
+const LAST_COMMIT: ReadOptions = {};
+/** So many blocks that are not stored, one after the other, and it is worth asking where the next one is. */
+const HOLES_BEFORE_SEARCH = 8;
+
 /** Made by `LmdbEnvironment.createPool` and `openPool`. */
 export class LmdbMetadataDevice implements MetadataDevice {
   readonly flushIsAtomic = true;
@@ -79,19 +83,18 @@ export class LmdbMetadataDevice implements MetadataDevice {
     this.#requireOpen();
     const nr = nrBlocksOfRun(this, 'read', firstBlockNr, into);
     const { store, poolId } = this.#pool;
-    const options: ReadOptions = this.#snapshot ?? {};
-    let nrHoles = 0;
-    /** Blocks below are known not to be stored. */
-    let nextStored = firstBlockNr;
+    const options = this.#snapshot ?? LAST_COMMIT;
+    let nrHoles = 0; // one after the other, up to here
+    let nextStored = firstBlockNr; // blocks below are known not to be stored
     for (let index = 0; index < nr; index++) {
       const blockNr = firstBlockNr + index;
       const block = into.subarray(index * BLOCK_SIZE, (index + 1) * BLOCK_SIZE);
       const staged = this.#writer?.findBlock(blockNr);
       if (staged !== undefined) block.set(staged);
-      else if (blockNr < nextStored || !store.readBlock(poolId, blockNr, block, options)) {
+      else if (blockNr >= nextStored && store.readBlock(poolId, blockNr, block, options)) nrHoles = 0;
+      else {
         block.fill(0);
-        // Metadata is mostly holes, and a search for the next stored block costs as much as eight for one block each.
-        if (blockNr < nextStored || ++nrHoles < 8) continue;
+        if (blockNr < nextStored || ++nrHoles < HOLES_BEFORE_SEARCH) continue;
         nrHoles = 0;
         nextStored = store.nextStored(poolId, blockNr + 1, firstBlockNr + nr, options);
       }
@@ -163,7 +166,7 @@ export class LmdbMetadataDevice implements MetadataDevice {
   /** @internal The commit to read, for the catalogue. */
   readOptions(): ReadOptions {
     this.#requireOpen();
-    return this.#snapshot ?? {};
+    return this.#snapshot ?? LAST_COMMIT;
   }
 
   #takeSnapshot(): { transaction: LmdbReadTransaction; nrBlocks: number } {

@@ -201,7 +201,10 @@ function openDatabases(
   if (found === undefined) {
     if (!create) throw new DeviceOpenError(refusal);
     const first: FormatRecord = { format: FORMAT, nextPoolId: 1 };
-    root.transactionSync(() => void pdata.put(FORMAT_KEY, encode(first), 0));
+    root.transactionSync(() => {
+      // Another process may be making it too, and have been quicker.
+      if (pdata.getEntry(FORMAT_KEY) === undefined) void pdata.put(FORMAT_KEY, encode(first), 0);
+    });
   } else {
     const { format } = decode(found.value) as FormatRecord;
     if (format !== FORMAT) {
