@@ -74,15 +74,39 @@ describe('a sparse memory device', () => {
     expect([bytes[1023], bytes[1024], bytes[2047]]).toEqual([1, 0, 0]);
   });
 
-  it('is copied with nothing shared', async () => {
+  it('is copied so that neither side sees what the other does then', async () => {
     const device = new MemoryDataDevice({ size: TIB });
-    await device.write(TIB / 2, new Uint8Array(512).fill(1));
+    const fill = (target: MemoryDataDevice, at: number, value: number): Promise<void> =>
+      target.write(at, new Uint8Array(512).fill(value));
+    const valuesOf = async (target: MemoryDataDevice): Promise<number[]> => {
+      const bytes = new Uint8Array(3 * 65536);
+      await target.read(TIB / 2, bytes);
+      return [0, 512, 65536, 131072].map((at) => bytes[at] ?? -1);
+    };
+    for (const at of [0, 512, 65536, 131072]) await fill(device, TIB / 2 + at, 1);
     const copy = device.copy('copy');
-    await device.write(TIB / 2, new Uint8Array(512).fill(2));
+    const second = copy.copy();
+    await fill(device, TIB / 2, 2);
+    await copy.writeZeroes(TIB / 2 + 512, 512);
+    await copy.discard(TIB / 2 + 65536, 65536);
+    await fill(copy, TIB / 2 + 65536, 3);
+    await second.discard(0, TIB);
     await device.close();
-    const bytes = new Uint8Array(512);
-    await copy.read(TIB / 2, bytes);
-    expect([copy.name, copy.size, copy.allocatedBytes, bytes[0]]).toEqual(['copy', TIB, 64 * KIB, 1]);
+    expect([await valuesOf(copy), await valuesOf(second)]).toEqual([
+      [1, 0, 3, 1],
+      [0, 0, 0, 0],
+    ]);
+    expect(await valuesOf(device.copy())).toEqual([2, 1, 1, 1]);
+    expect([copy.name, copy.size, second.allocatedBytes]).toEqual(['copy', TIB, 0]);
+  });
+
+  it('is copied without its bytes: a thousand copies of 16 MiB take less than that', async () => {
+    const device = new MemoryDataDevice({ size: TIB });
+    await device.write(0, new Uint8Array(16 * 2 ** 20).fill(1));
+    const before = process.memoryUsage().arrayBuffers;
+    const copies = Array.from({ length: 1000 }, () => device.copy());
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 2 ** 20);
+    expect(copies[999]?.allocatedBytes).toBe(16 * 2 ** 20);
   });
 
   it('has no bytes to show', () => {

@@ -9,7 +9,8 @@
  * `allocation` knows holes by their missing page, and tells zeros from data by looking, 4 KiB at a time: so its answer is
  * true even when a test has changed `bytes` behind the device's back.
  *
- * Every request is done before its method returns; nothing is ever in flight. Nothing outlives the process, so a flush has
+ * Every request is done before its method returns; nothing is ever in flight, and who awaits one request after the other
+ * never lets the event loop turn. Nothing outlives the process, so a flush has
  * nothing to do. `@pdata/testing` wraps devices to record, hold up, tear and fail their requests.
  */
 import { appendExtent } from './allocation-extents.js';
@@ -61,6 +62,8 @@ export class MemoryDataDevice implements GrowableDataDevice {
   #bytes: Uint8Array | undefined;
   /** The pages of a sparse device that hold something, by number. */
   readonly #pages = new Map<number, Uint8Array>();
+  /** Pages that a copy of this device, or the one it was copied from, may hold too: replaced before they are written. */
+  readonly #shared = new Set<number>();
   #isClosed = false;
 
   /**
@@ -100,11 +103,18 @@ export class MemoryDataDevice implements GrowableDataDevice {
     return this.#bytes?.byteLength ?? this.#pages.size * PAGE_SIZE;
   }
 
-  /** A writable device of the same content that shares nothing with this one. Works after `close` too. */
+  /**
+   * A writable device of the same content, independent of this one. Pages of a sparse device are copied when either side
+   * writes to them, so a copy costs little: crash tests make thousands. Works after `close` too.
+   */
   copy(name = this.name): MemoryDataDevice {
     if (this.#bytes !== undefined) return new MemoryDataDevice({ name, bytes: new Uint8Array(this.#bytes) });
     const copy = new MemoryDataDevice({ name, size: this.#size });
-    for (const [nr, page] of this.#pages) copy.#pages.set(nr, page.slice());
+    for (const [nr, page] of this.#pages) {
+      copy.#pages.set(nr, page);
+      copy.#shared.add(nr);
+      this.#shared.add(nr);
+    }
     return copy;
   }
 
@@ -243,8 +253,10 @@ export class MemoryDataDevice implements GrowableDataDevice {
     const from = Math.max(0, offset - pageStart);
     const to = Math.min(PAGE_SIZE, this.#size - pageStart, end - pageStart);
     if (to <= from) return;
-    if (from === 0 && to === Math.min(PAGE_SIZE, this.#size - pageStart)) this.#pages.delete(pageNr);
-    else page.fill(0, from, to);
+    if (from === 0 && to === Math.min(PAGE_SIZE, this.#size - pageStart)) {
+      this.#pages.delete(pageNr);
+      this.#shared.delete(pageNr);
+    } else this.#pageForWriting(pageNr).fill(0, from, to);
   }
 
   #allocate(offset: number, length: number): void {
@@ -254,11 +266,12 @@ export class MemoryDataDevice implements GrowableDataDevice {
   }
 
   #pageForWriting(pageNr: number): Uint8Array {
-    let page = this.#pages.get(pageNr);
-    if (page === undefined) {
-      page = this.#memory(PAGE_SIZE);
-      this.#pages.set(pageNr, page);
-    }
+    const found = this.#pages.get(pageNr);
+    if (found !== undefined && !this.#shared.has(pageNr)) return found;
+    const page = this.#memory(PAGE_SIZE);
+    if (found !== undefined) page.set(found);
+    this.#shared.delete(pageNr);
+    this.#pages.set(pageNr, page);
     return page;
   }
 

@@ -149,6 +149,28 @@ describe('space', () => {
     expect(spaceOf(path)).toBe(before - 2 * UNIT);
   });
 
+  it('far behind 4 GiB is written, read, discarded and told like any other', async () => {
+    const path = newPath();
+    const far = 2 ** 43; // ext4 ends at 16 TiB
+    const device = await create(far + 4 * UNIT, path);
+    await device.write(far + UNIT - 512, filled(1024, 5));
+    await device.write(far + 2 * UNIT, filled(2 * UNIT, 6));
+    await device.discard(far + 2 * UNIT, UNIT);
+    expect(await device.allocation(far - UNIT, 5 * UNIT)).toEqual([
+      { offset: far - UNIT, length: UNIT, state: 'hole' },
+      { offset: far, length: 2 * UNIT, state: 'data' },
+      { offset: far + 2 * UNIT, length: UNIT, state: 'hole' },
+      { offset: far + 3 * UNIT, length: UNIT, state: 'data' },
+    ]);
+    const found = await bytesOf(device, far, 4 * UNIT);
+    const expected = filled(4 * UNIT, 0)
+      .fill(5, UNIT - 512, UNIT + 512)
+      .fill(6, 3 * UNIT);
+    expect(Buffer.compare(found, expected)).toBe(0);
+    await device.flush();
+    expect(spaceOf(path)).toBeLessThan(3 * UNIT);
+  });
+
   it('is given back to the last byte, though the device ends within a unit', async () => {
     const path = newPath();
     const device = await create(UNIT + 4096, path);
