@@ -71,7 +71,10 @@ export async function writeInBlock(
     }
     thin.queue.widen(entry, virtualBlock * core.blockSize, (virtualBlock + 1) * core.blockSize);
     if (!entry.granted) await thin.queue.granting(entry);
-    if (await provision(core, thin, { virtualBlock, at, length: from.length, from, externalOrigin })) return false;
+    if (
+      await provision(core, thin, { virtualBlock, at, length: from.length, from, keepAllocated: false, externalOrigin })
+    )
+      return false;
   } catch (error) {
     if (!waitsForSpace(core, error)) throw error;
     noSpace = error;
@@ -82,14 +85,14 @@ export async function writeInBlock(
   return writeInBlock(core, thin, externalOrigin, virtualBlock, at, from, fua);
 }
 
-/** As {@link writeInBlock}, of zeros, into a block that need not have a data block afterwards unless `keepAllocated`. */
+/** As {@link writeInBlock}, of zeros, for which an unmapped block is as good as a mapped one unless it is to be `provisioned`. */
 export async function zeroInBlock(
   core: PoolCore,
   thin: OpenThin,
   write: BlockWrite,
-  keepAllocated: boolean,
+  provisioned: boolean,
 ): Promise<void> {
-  const { virtualBlock, at, length, externalOrigin } = write;
+  const { virtualBlock, at, length, externalOrigin, keepAllocated } = write;
   const blockBegin = virtualBlock * core.blockSize;
   const entry = thin.queue.enter(virtualBlock, blockBegin + at, blockBegin + at + length, true);
   let noSpace: NoSpaceError | undefined;
@@ -97,7 +100,7 @@ export async function zeroInBlock(
     if (!entry.granted) await thin.queue.granting(entry);
     core.refuseFailed();
     const mapping = core.metadata.find(thin.thinId, virtualBlock);
-    if (mapping === undefined && !keepAllocated && externalOrigin === undefined) return; // a hole is zeros
+    if (mapping === undefined && !provisioned && externalOrigin === undefined) return; // a hole is zeros
     if (mapping !== undefined && !mapping.shared) {
       await core.data.writeZeroes(mapping.dataBlock * core.blockSize + at, length, { keepAllocated });
       return;
@@ -112,7 +115,7 @@ export async function zeroInBlock(
     thin.queue.leave(entry);
   }
   if (noSpace !== undefined) await waitForSpace(core, thin);
-  return zeroInBlock(core, thin, write, keepAllocated);
+  return zeroInBlock(core, thin, write, provisioned);
 }
 
 function waitsForSpace(core: PoolCore, error: unknown): error is NoSpaceError {

@@ -27,6 +27,8 @@ export interface BlockWrite {
   readonly length: number;
   /** `length` bytes; undefined for zeros. */
   readonly from: Uint8Array | undefined;
+  /** Of zeros: whether the data device is to keep space for them. */
+  readonly keepAllocated: boolean;
   /** Where unmapped blocks are read from. */
   readonly externalOrigin: DataDevice | undefined;
 }
@@ -82,10 +84,10 @@ function giveBack(core: PoolCore, dataBlock: number): void {
 /** Writes all that `dataBlock` is to hold. */
 async function fill(core: PoolCore, dataBlock: number, write: BlockWrite, old: Mapping | undefined): Promise<void> {
   const { data, blockSize, settings } = core;
-  const { at, length, from, externalOrigin, virtualBlock } = write;
+  const { at, length, from, externalOrigin, virtualBlock, keepAllocated } = write;
   const begin = dataBlock * blockSize;
   if (length === blockSize) {
-    if (from === undefined) await data.writeZeroes(begin, blockSize, { keepAllocated: true });
+    if (from === undefined) await data.writeZeroes(begin, blockSize, { keepAllocated });
     else await data.write(begin, from);
     return;
   }
@@ -100,7 +102,7 @@ async function fill(core: PoolCore, dataBlock: number, write: BlockWrite, old: M
     return;
   }
   if (settings.skipBlockZeroing) {
-    if (from === undefined) await data.writeZeroes(begin + at, length, { keepAllocated: true });
+    if (from === undefined) await data.writeZeroes(begin + at, length, { keepAllocated });
     else await data.write(begin + at, from);
     return;
   }
@@ -108,14 +110,15 @@ async function fill(core: PoolCore, dataBlock: number, write: BlockWrite, old: M
 }
 
 /** The written part, zeros around it: in one write, where a block fits a buffer. */
-async function writeAmongZeros(core: PoolCore, begin: number, { at, length, from }: BlockWrite): Promise<void> {
+async function writeAmongZeros(core: PoolCore, begin: number, write: BlockWrite): Promise<void> {
   const { data, blockSize, zeroBuffers } = core;
+  const { at, length, from, keepAllocated } = write;
   if (from === undefined) {
-    await data.writeZeroes(begin, blockSize, { keepAllocated: true });
+    await data.writeZeroes(begin, blockSize, { keepAllocated });
     return;
   }
   if (blockSize > zeroBuffers.size) {
-    await data.writeZeroes(begin, blockSize, { keepAllocated: true });
+    await data.writeZeroes(begin, blockSize);
     await data.write(begin + at, from);
     return;
   }

@@ -318,6 +318,7 @@ export class ThinVolume implements DataDevice {
   async #zeroParts(begin: number, end: number, keepAllocated: boolean): Promise<void> {
     const { blockSize } = this.#core;
     const most = 64 * blockSize;
+    const provisioned = keepAllocated || this.#core.settings.skipBlockZeroing;
     for (let at = begin; at < end; ) {
       const next = Math.min(end, (Math.floor(at / most) + 1) * most);
       await this.#asWriters(nrBlocksTouched(at, next, blockSize), (ended) =>
@@ -327,14 +328,10 @@ export class ThinVolume implements DataDevice {
             at: atInBlock,
             length,
             from: undefined,
+            keepAllocated,
             externalOrigin: this.#externalOrigin,
           };
-          return zeroInBlock(
-            this.#core,
-            this.#thin,
-            write,
-            keepAllocated || this.#core.settings.skipBlockZeroing,
-          ).finally(ended);
+          return zeroInBlock(this.#core, this.#thin, write, provisioned).finally(ended);
         }),
       );
       at = next;
