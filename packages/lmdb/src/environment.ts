@@ -35,7 +35,7 @@ import { PoolWriter } from './pool-writer.js';
 import { type EnvironmentReader, readersOf } from './readers.js';
 import { MAKES_ROOM, type Store } from './store.js';
 
-const DEFAULT_MAX_STAGED = 32 * 2 ** 20;
+const DEFAULT_MAX_STAGED = 16 * 2 ** 20;
 const NO_BLOCKS = { nrBlocks: 0, recordBytes: 256 };
 /** Entries removed in one transaction of a sweep. */
 const SWEEP = 8192;
@@ -44,7 +44,10 @@ const MAX_NAME_BYTES = 255;
 export interface OpenPoolOptions {
   /** That of the environment when left out. A writer needs the pool alone; readers, any number of them, do not mind it. */
   readonly mode?: 'read' | 'write';
-  /** Bytes of blocks kept in memory before a flush; 32 MiB when left out. See {@link LmdbMetadataDevice} on what comes then. */
+  /**
+   * Bytes of blocks that may be written before some are committed without a flush; 16 MiB when left out. Up to three times as much is
+   * kept in memory. See {@link LmdbMetadataDevice}.
+   */
   readonly maxStagedBytes?: number;
 }
 

@@ -18,8 +18,9 @@
  * After a commit that failed, all that was staged is dropped and nothing is accepted any more: what is read is the last commit.
  *
  * Spilling. A transaction may be larger than memory should be: when the stage passes `maxStagedBlocks`, its blocks other
- * than block 0 are committed at once. No committed superblock reaches them (see the block manager of
- * @pdata/persistent-data, "Writing"), so that no reader of the last commit can tell.
+ * than block 0 are sealed and committed without being asked for. No committed superblock reaches them (see the block manager
+ * of @pdata/persistent-data, "Writing"), so that no reader of the last commit can tell. That happens in the background,
+ * unless twice as many blocks wait for it already: so at most three times `maxStagedBlocks` are in memory.
  */
 import { BLOCK_SIZE, DeviceError, invariant, type StoreError } from '@pdata/device';
 import { encode, keyOfRecord, type PoolRecord, poolKey } from './layout.js';
@@ -200,7 +201,8 @@ export class PoolWriter {
       early.delete(0);
     }
     this.#push({ blocks: early, records: new Map(), nrBlocks: this.#sealedNrBlocks });
-    this.#commitSealed('write to');
+    if (sizeOf(this.#sealed).nrBlocks > 2 * this.maxStagedBlocks) this.#commitSealed('write to');
+    else this.#queue();
   }
 
   /** Commits all sealed stages now, whatever a queued transaction has come to. */
