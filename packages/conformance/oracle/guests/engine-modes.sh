@@ -87,7 +87,7 @@ gone 0
 # Metadata space runs out; a larger device brings the pool back.
 fresh 64 64
 nr=0; while [ $nr -lt 200 ] && send create_thin $nr 2> /dev/null; do nr=$((nr + 1)); done
-result did created $nr; did next send create_thin 999; step no-metadata
+result created $nr; did next send create_thin 999; step no-metadata
 metadata "0 4096 linear /dev/vda 0"
 dmsetup suspend pool; dmsetup resume pool; step metadata-grown; did create-after send create_thin 1000
 dmsetup remove pool; dmsetup remove meta
