@@ -127,6 +127,7 @@ export class FakePoolHost implements PageHost {
     this.calls.push(`revert ${name} ${snapshot}`);
     const volume = this.#get(name);
     volume.blocks = new Map(this.#get(snapshot).blocks);
+    volume.report = { ...volume.report, origin: snapshot };
     this.emit({ kind: 'volume', message: `"${name}" was reverted to "${snapshot}"`, volume: name });
     return await this.#reportOf(volume);
   }

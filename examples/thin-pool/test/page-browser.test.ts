@@ -131,6 +131,9 @@ describe.runIf(requireBrowser())('the page in a browser', () => {
     await tab.getByLabel('To the snapshot').selectOption('first');
     await dialog(tab, 'revert').getByRole('button', { name: 'Revert' }).click();
     await tab.getByText('"disk" was reverted to "first"').waitFor();
+    await tab.locator('#volume-story', { hasText: /^Volume, .*, reverted to first · / }).waitFor();
+    expect(await row(tab, 'disk').getAttribute('aria-level')).toBe('1');
+    expect(await row(tab, 'first').getAttribute('aria-level')).toBe('2');
 
     await button(tab, 'Writable copy').click();
     await dialog(tab, 'snapshot').getByLabel('Name').fill('trial');

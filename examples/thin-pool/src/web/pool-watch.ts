@@ -2,9 +2,9 @@
  * Watches a pool for the open pages: asks it about once a second, and at once after an action or an event, and tells the feed what
  * changed. With no page open it does not ask at all, apart from a minute in which a page may come back to find its curves whole.
  *
- * Asking never takes over: the next question waits at least {@link EASE} times as long as the last answer took; the same for
- * the map of sharing, which has to visit every mapping and so is asked for only after something was written, discarded or
- * changed. Both kinds of question are asked one at a time.
+ * Asking never takes over: the next question waits at least {@link EASE} times as long as the last answer took. The map of sharing
+ * has to visit every mapping; so it waits {@link EASE_OF_SHARING} times as long, and is asked for only after something was written,
+ * discarded or changed. Both kinds of question are asked one at a time.
  */
 import type { PoolReport, SharingMap, VolumeReport } from '../pool-host.js';
 import { IoRates } from './io-rates.js';
@@ -16,6 +16,8 @@ const PERIOD = 1000; // ms
 const SOON = 50; // ms
 const SHARING_PERIOD = 2000; // ms
 const EASE = 4;
+/** At most a twentieth of the time goes into maps. */
+const EASE_OF_SHARING = 19;
 /** How long it goes on asking after the last page has gone, ms. */
 const AFTERGLOW = 60_000;
 /** Cells of a map, what a page has room for. */
@@ -155,7 +157,7 @@ export class PoolWatch {
       this.#log(`the page cannot ask for the map: ${messageOf(error)}`);
     }
     this.#sharingIsAsked = false;
-    this.#sharingDueAt = Date.now() + Math.max(SHARING_PERIOD, EASE * (performance.now() - began));
+    this.#sharingDueAt = Date.now() + Math.max(SHARING_PERIOD, EASE_OF_SHARING * (performance.now() - began));
   }
 }
 

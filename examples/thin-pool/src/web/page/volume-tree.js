@@ -232,16 +232,18 @@ class Row {
 }
 
 /**
- * The lines of the tree, those in folds left out. Who has no origin, or one that is gone, stands at the top; children in the order in
- * which they were made. Names that claim each other as origin (which no pool should) still appear, once.
+ * The lines of the tree, those in folds left out; children in the order in which they were made. Who has no origin stands at the top, and
+ * so does who is older than its origin: a volume that was reverted to one of its snapshots stays above it. Should names still claim each
+ * other in a circle, each appears, once.
  * @param {readonly PoolVolume[]} volumes @param {ReadonlySet<string>} folded
  */
 function linesOf(volumes, folded) {
-  const names = new Set(volumes.map(({ name }) => name));
+  const named = new Map(volumes.map((volume) => [volume.name, volume]));
   /** @type {Map<string | undefined, PoolVolume[]>} */
   const children = new Map();
   for (const volume of volumes) {
-    const parent = volume.origin !== undefined && names.has(volume.origin) ? volume.origin : undefined;
+    const origin = volume.origin === undefined ? undefined : named.get(volume.origin);
+    const parent = origin !== undefined && !wasMadeLater(origin, volume) ? origin.name : undefined;
     const among = children.get(parent);
     if (among === undefined) children.set(parent, [volume]);
     else among.push(volume);
@@ -249,12 +251,8 @@ function linesOf(volumes, folded) {
   /** @type {Line[]} */
   const lines = [];
   const placed = new Set();
-  const place = (
-    /** @type {PoolVolume[]} */ siblings,
-    /** @type {number} */ level,
-    /** @type {string | undefined} */ parent,
-    /** @type {boolean} */ isShown,
-  ) => {
+  /** @param {PoolVolume[]} siblings @param {number} level @param {string | undefined} parent @param {boolean} isShown */
+  const place = (siblings, level, parent, isShown) => {
     siblings.forEach((volume, index) => {
       if (placed.has(volume.name)) return;
       placed.add(volume.name);
@@ -266,14 +264,12 @@ function linesOf(volumes, folded) {
     });
   };
   place(children.get(undefined) ?? [], 1, undefined, true);
-  place(
-    volumes.filter(({ name }) => !placed.has(name)),
-    1,
-    undefined,
-    true,
-  );
+  for (const volume of volumes) place([volume], 1, undefined, true);
   return lines;
 }
+
+/** Of what is known: 0 stands for a time that nobody noted. @param {PoolVolume} origin @param {PoolVolume} volume */
+export const wasMadeLater = (origin, volume) => volume.created > 0 && origin.created > volume.created;
 
 /** @param {string} className */
 function span(className) {

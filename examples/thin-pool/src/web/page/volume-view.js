@@ -3,6 +3,7 @@ import { RateChart } from './charts.js';
 import { byteRate, bytes, counted, percent, since } from './format.js';
 import { byId, set } from './pool-view.js';
 import { SharingMap } from './sharing-map.js';
+import { wasMadeLater } from './volume-tree.js';
 
 /** @typedef {import('../page-protocol.js').PoolFrame} PoolFrame */
 /** @typedef {import('../page-protocol.js').PoolVolume} PoolVolume */
@@ -53,7 +54,7 @@ export class VolumeView {
       this.showMap(undefined, frame);
     }
     set('volume-name', volume.name);
-    set('volume-story', storyOf(volume));
+    set('volume-story', storyOf(volume, frame.volumes));
     this.#fact('size', bytes(volume.size));
     this.#fact('mapped', `${bytes(volume.mapped)} (${percent(volume.mapped, volume.size)})`);
     const own = exclusive === undefined ? undefined : Math.min(exclusive, volume.mapped);
@@ -98,18 +99,20 @@ function sampleOf({ at, volumes }, volume) {
   return { at, read: rates?.bytesRead ?? 0, written: rates?.bytesWritten ?? 0 };
 }
 
-/** @param {PoolVolume} volume */
-function storyOf({ kind, origin, created, thinId }) {
+/** @param {PoolVolume} volume @param {readonly PoolVolume[]} volumes */
+function storyOf(volume, volumes) {
+  const { kind, origin: from, created, thinId } = volume;
+  const what = kind === 'snapshot' ? 'Snapshot' : 'Volume';
   const made = created > 0 ? `, ${since(created, Date.now())}` : '';
-  const from =
-    origin === undefined
-      ? kind === 'snapshot'
-        ? 'Snapshot'
-        : 'Volume'
-      : kind === 'snapshot'
-        ? `Snapshot of ${origin}`
-        : `Volume made from ${origin}`;
-  return `${from}${made} · thin id ${thinId}`;
+  const origin = volumes.find(({ name }) => name === from);
+  const isReverted = origin !== undefined && wasMadeLater(origin, volume);
+  const story =
+    from === undefined
+      ? `${what}${made}`
+      : isReverted
+        ? `${what}${made}, reverted to ${from}`
+        : `${what} ${kind === 'snapshot' ? 'of' : 'made from'} ${from}${made}`;
+  return `${story} · thin id ${thinId}`;
 }
 
 /** Puts the name in at the end of the path. @param {string} uri @param {string} name */
