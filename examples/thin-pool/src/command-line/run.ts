@@ -27,7 +27,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
 }
 
 /** What was typed can never be right, whatever the pool holds. */
-const WRONG_WORDS = new Set<string>(['ERR_NAME', 'ERR_USAGE']);
+const WRONG_WORDS = new Set<string>(['ERR_NAME', 'ERR_SIZE', 'ERR_TOKEN']);
 
 function sentence(error: unknown): string {
   if (error instanceof UsageError || error instanceof StoreError) return printable(error.message);

@@ -254,7 +254,7 @@ export class LocalPoolHost implements PoolHost {
       if (size < record.size) {
         if (request.shrink !== true) {
           throw new PoolError(
-            'ERR_SIZE',
+            'ERR_SHRINK',
             `${quoted(name)} has ${formatSize(record.size)}; making it ${formatSize(size)} loses what lies behind that: say --shrink if that is meant`,
           );
         }
@@ -347,7 +347,7 @@ export class LocalPoolHost implements PoolHost {
       const { data } = this.#parts;
       if (size < data.size) {
         throw new PoolError(
-          'ERR_SIZE',
+          'ERR_SHRINK',
           `the pool has ${formatSize(data.size)} of data, and cannot be made smaller (${formatSize(size)})`,
         );
       }

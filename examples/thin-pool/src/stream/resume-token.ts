@@ -17,7 +17,7 @@ export const formatToken = ({ identity, offset, checksum, position }: ResumeToke
 export function parseToken(text: string): ResumeToken {
   const match = /^([0-9a-f]{32}):(\d{1,16}):([0-9a-f]{8}):(\d{1,16})$/.exec(text.trim());
   if (match === null) {
-    throw new PoolError('ERR_RESUME', `${quoted(text)} is no resume token: copy the one that receive printed`);
+    throw new PoolError('ERR_TOKEN', `${quoted(text)} is no resume token: copy the one that receive printed`);
   }
   return {
     identity: match[1]!,

@@ -11,6 +11,8 @@ export type PoolErrorCode =
   | 'ERR_NAME_TAKEN'
   | 'ERR_NO_SUCH_VOLUME'
   | 'ERR_SIZE'
+  | 'ERR_SHRINK'
+  | 'ERR_TOKEN'
   | 'ERR_IN_USE'
   | 'ERR_NOT_A_POOL'
   | 'ERR_POOL_EXISTS'
