@@ -1,0 +1,305 @@
+/** A pool while `serve` has it open: NBD clients, other commands, the end. */
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { connectNbd, listNbdExports } from '@pdata/nbd';
+import { seededRandom } from '@pdata/testing';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { listenForCommands } from '../src/control/control-server.js';
+import { connectToHost } from '../src/control/remote-host.js';
+import { LocalPoolHost } from '../src/pool/local-host.js';
+import type { PoolEvent } from '../src/pool-host.js';
+import { servePool } from '../src/serve/serve-pool.js';
+import { BLOCK, MiB, names, noise, read, testPools } from './pools.js';
+import { buildProgram, openScratch, PROGRAM, startServing, thinPool } from './program.js';
+import { runCommand } from './run-command.js';
+
+async function ok(...argv: string[]): Promise<string> {
+  const { exitCode, out, err } = await runCommand(argv);
+  expect({ exitCode, argv, err }).toMatchObject({ exitCode: 0 });
+  return out;
+}
+
+describe('a pool that is served', () => {
+  it('obeys every other command meanwhile, and shows it to its NBD clients', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool', { size: 64 * MiB }));
+    const other = (await closed(pools.make('other', { size: 64 * MiB }))).directory;
+    await using served = await serving(directory);
+    await ok('volume', 'create', directory, 'disk', '8M');
+    expect((await listNbdExports(served.target)).map(({ name }) => name)).toEqual(['disk']);
+    const disk = await connectNbd(served.target, { exportName: 'disk' });
+    await disk.write(0, noise(MiB, 1));
+    await ok('snapshot', directory, 'disk', 'monday');
+    await disk.write(MiB, noise(BLOCK, 2));
+    expect(await ok('diff', directory, 'monday', 'disk')).toContain(`${MiB}   ${BLOCK}  64 KiB`);
+    expect(await ok('volume', 'list', directory)).toMatch(/^disk .* yes$/m);
+    expect(await ok('status', directory)).toContain(`by process ${process.pid}, 1 client`);
+    expect((await runCommand(['volume', 'remove', directory, 'disk'])).err).toContain('"disk" is in use');
+    expect((await runCommand(['revert', directory, 'disk', 'monday'])).err).toContain('"disk" is in use');
+    expect((await runCommand(['export-pool', directory, '--metadata', 'x', '--data', 'y'])).err).toContain(
+      'being served',
+    );
+    await disk.flush();
+    await disk.close();
+    await ok('volume', 'rename', directory, 'disk', 'root');
+    await ok('export', directory, 'monday', pools.scratch.path('monday'));
+    expect(readFileSync(pools.scratch.path('monday')).subarray(0, MiB).equals(noise(MiB, 1))).toBe(true);
+    writeFileSync(pools.scratch.path('image'), noise(3 * MiB, 3));
+    await ok('import', directory, pools.scratch.path('image'), 'image');
+    const { outBytes } = await runCommand(['send', directory, 'monday']);
+    expect((await runCommand(['receive', other], { input: outBytes })).exitCode).toBe(0);
+    expect((await runCommand(['send', other, 'monday'])).outBytes.equals(outBytes)).toBe(true);
+    await ok('grow', directory, '128M');
+    await ok('revert', directory, 'root', 'monday');
+    expect(await ok('check', directory)).toContain('All is well');
+    await served[Symbol.asyncDispose]();
+    expect(await ok('check', directory)).toContain('All is well: 3 volumes and snapshots');
+    expect(await ok('volume', 'list', directory)).toMatch(/^image .*\nmonday .*\nroot /m);
+  });
+
+  it('takes in a stream by way of its socket, and resumes it there', async () => {
+    await using pools = testPools();
+    const from = await pools.make('from');
+    await from.createVolume({ name: 'disk', size: 4 * MiB });
+    const device = await from.openVolume({ name: 'disk', mode: 'write' });
+    await device.write(0, noise(3 * MiB, 1));
+    await device.close();
+    await from.snapshot({ origin: 'disk', name: 'monday' });
+    await from.close();
+    const { outBytes: stream } = await runCommand(['send', from.directory, 'monday']);
+    const { directory } = await closed(pools.make('to'));
+    await using _served = await serving(directory);
+    const cut = await runCommand(['receive', directory], { input: stream.subarray(0, 2 * MiB) });
+    expect(cut).toMatchObject({ exitCode: 1 });
+    expect(await ok('volume', 'list', directory)).toBe('The pool has no volumes yet.\n');
+    expect(await runCommand(['receive', directory, '--resume'], { input: stream })).toMatchObject({ exitCode: 0 });
+    const remote = (await connectToHost(directory))!;
+    expect((await read(remote, 'monday')).subarray(0, 3 * MiB).equals(noise(3 * MiB, 1))).toBe(true);
+    expect((await remote.check()).clean).toBe(true);
+    await remote.close();
+  });
+
+  it('tells NBD clients what changed since each snapshot', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool'));
+    await using served = await serving(directory);
+    const remote = (await connectToHost(directory))!;
+    await remote.createVolume({ name: 'disk', size: 8 * MiB });
+    await remote.snapshot({ origin: 'disk', name: 'since-monday' });
+    const disk = await connectNbd(served.target, { exportName: 'disk' });
+    await disk.write(BLOCK, noise(2 * BLOCK, 1));
+    await disk.write(7 * MiB, noise(512, 2));
+    await disk.flush();
+    await disk.close();
+    await remote.close();
+    if (spawnSync('nbdinfo', ['--version']).status !== 0)
+      return console.log('not looked at with nbdinfo: it is not installed');
+    const uri = `nbd+unix:///disk?socket=${served.target.socketPath}`;
+    const { stdout } = await runTool('nbdinfo', '--json', '--map=qemu:dirty-bitmap:since-monday', uri);
+    expect(
+      JSON.parse(stdout).map(({ offset, length, type }: Record<string, number>) => [offset, length, type]),
+    ).toEqual([
+      [0, BLOCK, 0],
+      [BLOCK, 2 * BLOCK, 1],
+      [3 * BLOCK, 7 * MiB - 3 * BLOCK, 0],
+      [7 * MiB, BLOCK, 1],
+      [7 * MiB + BLOCK, MiB - BLOCK, 0],
+    ]);
+    const list = await runTool('nbdinfo', '--json', '--list', `nbd+unix:///?socket=${served.target.socketPath}`);
+    expect(JSON.parse(list.stdout).exports).toMatchObject([
+      { 'export-name': 'disk', contexts: ['base:allocation', 'qemu:dirty-bitmap:since-monday'] },
+      { 'export-name': 'since-monday', is_read_only: true, contexts: ['base:allocation'] },
+    ]);
+  });
+
+  it('lets nobody but its owner connect', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool'));
+    await using _served = await serving(directory);
+    for (const name of ['nbd.sock', 'control.sock']) expect(statSync(`${directory}/${name}`).mode & 0o777).toBe(0o600);
+  });
+
+  it('sends its events to remote hosts, and lets go of what they leave open', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool'));
+    await using _served = await serving(directory);
+    const one = (await connectToHost(directory))!;
+    const two = (await connectToHost(directory))!;
+    const events: PoolEvent[] = [];
+    one.onEvent((event) => events.push(event));
+    await one.status(); // the request for events was before it
+    await two.createVolume({ name: 'disk', size: MiB });
+    await one.status();
+    expect(events).toMatchObject([{ kind: 'volume', volume: 'disk' }]);
+    await two.openVolume({ name: 'disk', mode: 'write' });
+    expect((await one.volume({ name: 'disk' })).users).toBe(1);
+    await two.close();
+    for (let left = 100; (await one.volume({ name: 'disk' })).users > 0; left--) expect(left).toBeGreaterThan(0);
+    await one.removeVolume({ name: 'disk' });
+    await one.close();
+    await expect(one.status()).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+  });
+
+  it('says clearly when somebody listens there already, and lets go of the pool', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool'));
+    const blocker = createServer();
+    await new Promise<void>((resolve) => blocker.listen(0, '127.0.0.1', resolve));
+    const { port } = blocker.address() as { port: number };
+    const refused = await runCommand(['serve', directory, '--no-page', '--port', String(port)]);
+    expect(refused).toMatchObject({ exitCode: 1, out: '' });
+    expect(refused.err).toMatch(
+      /^thin-pool: cannot listen on 127\.0\.0\.1:\d+: another program is listening there[^\n]*\n$/,
+    );
+    blocker.close();
+    const nowhere = await runCommand([
+      'serve',
+      directory,
+      '--no-page',
+      '--socket',
+      pools.scratch.path('no', 'nbd.sock'),
+    ]);
+    expect(nowhere.err).toMatch(/^thin-pool: cannot listen on [^\n]*no directory[^\n]*\n$/);
+    expect(await ok('check', directory)).toContain('All is well');
+    await using _served = await serving(directory);
+    expect((await runCommand(['serve', directory])).err).toContain(
+      `is being served already, by process ${process.pid}`,
+    );
+  });
+
+  it('in a directory with a very long path still listens for commands', async () => {
+    await using pools = testPools();
+    const name = 'd'.repeat(120);
+    const host = await pools.make(name);
+    const control = await listenForCommands(host);
+    const remote = (await connectToHost(host.directory))!;
+    expect((await remote.status()).directory).toBe(host.directory);
+    await remote.close();
+    await control.close();
+  });
+});
+
+describe('the control socket', () => {
+  it('survives whatever is thrown at it', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool'));
+    await using _served = await serving(directory);
+    const random = seededRandom(20_261_120);
+    const throwAt = (bytes: Uint8Array): Promise<void> =>
+      new Promise((resolve) => {
+        const socket = connect(`${directory}/control.sock`, () => socket.end(bytes));
+        socket.on('close', () => resolve()).on('error', () => resolve());
+        socket.resume();
+      });
+    const u32 = (value: number) => Buffer.from(Uint32Array.of(value).buffer);
+    for (const bytes of [
+      Buffer.alloc(0),
+      u32(0xffff_ffff),
+      Buffer.concat([u32(0), u32(0), u32(0)]),
+      Buffer.concat([u32(3), Buffer.from([0x93, 1, 2])]),
+      Buffer.concat([u32(1000), Buffer.alloc(10)]),
+      ...Array.from({ length: 50 }, () => Buffer.concat([u32(20), noise(20, random() * 2 ** 32)])),
+    ]) {
+      await throwAt(bytes);
+    }
+    const remote = (await connectToHost(directory))!;
+    const ask = remote as unknown as Record<string, (request: unknown) => Promise<unknown>>;
+    for (const method of [
+      'createVolume',
+      'snapshot',
+      'renameVolume',
+      'resizeVolume',
+      'diff',
+      'openVolume',
+      'growPool',
+      'volume',
+    ]) {
+      for (const request of [{}, { name: 7, size: 'x', origin: null, to: [], from: -1 }, { name: { toString: 1 } }]) {
+        await expect(ask[method]!(request), method).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_/) });
+      }
+    }
+    expect(await names(remote)).toEqual([]);
+    expect((await remote.check()).clean).toBe(true);
+    await remote.close();
+  });
+});
+
+describe('the program', () => {
+  beforeAll(buildProgram);
+
+  it('serves until SIGTERM, lets go of its clients, and has everything committed', async () => {
+    using scratch = openScratch();
+    const pool = scratch.path('pool');
+    expect(thinPool(['create', pool, '--size', '32M'])).toMatchObject({ exitCode: 0, err: '' });
+    expect(thinPool(['volume', 'create', pool, 'disk', '8M'])).toMatchObject({ exitCode: 0 });
+    const { child, ready, ended, output } = startServing(pool);
+    await ready;
+    const disk = await connectNbd({ socketPath: `${pool}/nbd.sock` }, { exportName: 'disk' });
+    const content = noise(MiB, 1);
+    await disk.write(0, content);
+    expect(thinPool(['snapshot', pool, 'disk', 'monday'])).toMatchObject({
+      exitCode: 0,
+      out: 'Took the snapshot "monday" of "disk".\n',
+    });
+    await disk.write(4 * MiB, content); // never flushed
+    child.kill('SIGTERM');
+    expect(await ended).toBe(0);
+    expect(output()).toContain('Ended: everything is committed.');
+    await disk.close().catch(() => undefined);
+    expect(existsSync(`${pool}/nbd.sock`)).toBe(false);
+    expect(existsSync(`${pool}/control.sock`)).toBe(false);
+    expect(thinPool(['check', pool])).toMatchObject({ exitCode: 0 });
+    const host = await LocalPoolHost.open(pool);
+    expect((await read(host, 'disk', 4 * MiB, MiB)).equals(content)).toBe(true);
+    await host.close();
+  });
+
+  it('waits for a command that has the pool, and says so when it takes too long', async () => {
+    using scratch = openScratch();
+    const pool = scratch.path('pool');
+    await LocalPoolHost.create(pool, { size: MiB, blockSize: BLOCK, format: 'lmdb' });
+    const host = await LocalPoolHost.open(pool);
+    const busy = thinPool(['check', pool]);
+    expect(busy).toMatchObject({ exitCode: 1, out: '' });
+    expect(busy.err).toMatch(/^thin-pool: the pool ".*" is in use by another process: wait until it is done\n$/);
+    await host.close();
+    expect(thinPool(['check', pool])).toMatchObject({ exitCode: 0 });
+  });
+
+  it('ends quietly when nobody reads on', () => {
+    const { status } = spawnSync('sh', ['-c', `"${process.execPath}" "${PROGRAM}" --help | head -c 10 > /dev/null`]);
+    expect(status).toBe(0);
+  });
+});
+
+async function closed(making: Promise<LocalPoolHost>): Promise<LocalPoolHost> {
+  const host = await making;
+  await host.close();
+  return host;
+}
+
+async function serving(directory: string) {
+  const served = await servePool(directory, { page: false });
+  let isOver = false;
+  return {
+    target: { socketPath: `${directory}/nbd.sock` },
+    async [Symbol.asyncDispose]() {
+      if (!isOver) await served.close();
+      isOver = true;
+    },
+  };
+}
+
+async function runTool(name: string, ...args: string[]): Promise<{ stdout: string }> {
+  return await new Promise((resolve, reject) => {
+    const child = spawn(name, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    let stdout = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child
+      .on('error', reject)
+      .on('close', (code) => (code === 0 ? resolve({ stdout }) : reject(new Error(`${name} ended with ${code}`))));
+  });
+}
