@@ -68,12 +68,14 @@ export class NbdConnection {
       find: (cookie) => this.#inFlight.get(cookie),
       finished: (cookie, request) => this.#finished(cookie, request),
     });
-    this.#hungUp = new Promise((resolve) => socket.once('close', () => resolve()));
+    this.#hungUp = socket.closed ? Promise.resolve() : new Promise((resolve) => socket.once('close', () => resolve()));
     socket.on('data', this.#onData);
     socket.on('error', (error) => this.die(`the connection broke: ${error.message}`, error));
     socket.on('end', () => this.#onHangUp());
     socket.on('close', () => this.#onHangUp());
     socket.resume();
+    // Gone already: none of these events will come any more.
+    if (socket.closed) setImmediate(() => this.#onHangUp());
   }
 
   /** Requests in flight and waiting. */
@@ -144,15 +146,18 @@ export class NbdConnection {
     request.sentAt = performance.now();
     this.#inFlight.set(cookie, request);
     this.#deadline ??= setTimeout(this.#checkDeadline, this.#options.replyMs);
+    const { from } = request;
     const header = this.#header(COMMANDS[request.kind], request.flags, cookie, request.offset, request.length);
-    if (request.from === undefined) {
-      this.#socket.write(header);
-      return;
-    }
-    this.#socket.cork();
+    this.#gather();
     this.#socket.write(header);
-    this.#socket.write(request.from);
-    this.#socket.uncork();
+    if (from !== undefined) this.#socket.write(from);
+  }
+
+  /** What is sent in one turn of the event loop goes out by one system call. */
+  #gather(): void {
+    if (this.#socket.writableCorked > 0) return;
+    this.#socket.cork();
+    process.nextTick(() => this.#socket.uncork());
   }
 
   #header(command: number, flags: number, cookie: number, offset: number, length: number): Buffer {
