@@ -100,19 +100,20 @@ export function revert(feed, select, volume, volumes) {
 export function remove(feed, select, volume, exclusive, volumes) {
   const form = prepare('remove-dialog');
   put(form, 'h2', `Remove ${volume.name}?`);
-  const nrMadeFromIt = volumes.filter(({ origin }) => origin === volume.name).length;
-  const lost =
-    exclusive === undefined
-      ? 'What only it holds'
-      : exclusive === 0
-        ? 'Nothing that only it holds'
-        : `${bytes(exclusive)} that only it holds`;
-  const kept = nrMadeFromIt === 0 ? '' : ' What was made from it stays whole.';
-  put(form, '#remove-what', `${lost} will be lost for good.${kept}`);
+  put(form, '#remove-what', lossOf(volume, exclusive, volumes));
   ask('remove-dialog', async () => {
     await feed.act('remove', { name: volume.name });
     select(volume.origin);
   });
+}
+
+/** @param {PoolVolume} volume @param {number | undefined} exclusive bytes @param {readonly PoolVolume[]} volumes */
+function lossOf(volume, exclusive, volumes) {
+  if (volume.mapped === 0) return 'Nothing has been written to it.';
+  const others = volumes.some(({ origin }) => origin === volume.name) ? ' What was made from it stays whole.' : '';
+  if (exclusive === 0) return `Others hold all that it holds, and keep it.${others}`;
+  const lost = exclusive === undefined ? 'What only it holds' : `${bytes(exclusive)} that only it holds`;
+  return `${lost} will be lost for good.${others}`;
 }
 
 /** Each dialog asks one thing at a time; this is what it does when the form is sent. @type {Map<string, () => Promise<void>>} */
