@@ -230,7 +230,8 @@ describe('a pool that is served', () => {
     const { exitCode, stdout, stderr } = await served.end();
     expect(exitCode).toBe(0);
     expect(stderr).toBe(
-      'warning: the pool is in out-of-data-space mode now: switching pool to out-of-data-space (error IO) mode: no data block is free\n',
+      'warning: the pool is in out-of-data-space mode now: switching pool to out-of-data-space (error IO) mode: no data block is free\n' +
+        'warning: a request to export "0" failed with error 28: the pool has no free data block: all 4 are in use; grow it, or discard and commit\n',
     );
     expect(stdout).toContain(' 4/4 - out_of_data_space discard_passdown error_if_no_space - ');
   });

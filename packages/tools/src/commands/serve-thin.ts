@@ -14,8 +14,7 @@ import { anyText, oneOf } from '../command-line/value-types.js';
 import { FAILURE, SUCCESS } from '../exit-codes.js';
 import { failureReport } from '../failure/failure-report.js';
 import { ToolError } from '../failure/tool-error.js';
-import { BrokenPipeError, type Io } from '../io/io.js';
-import { printable } from '../io/printable.js';
+import type { Io } from '../io/io.js';
 import { PDATA_VERSION } from '../version.js';
 import { defineCommand, jsonOption, quietOption } from './command.js';
 import { humanSize } from './human-size.js';
@@ -23,6 +22,7 @@ import { addressOptions, type ServeAddress, serveAddress } from './serve-address
 import { PoolExports } from './serve-exports.js';
 import { type OpenPool, withPool } from './serve-pool.js';
 import { type ServedSize, servedSizes, sizeOfThin, volumeSize } from './serve-sizes.js';
+import { sparing, Teller } from './serve-teller.js';
 
 /** Milliseconds that clients have, at the end, for what they have begun. */
 const GRACE_MS = 5000;
@@ -85,7 +85,13 @@ Examples:
   async ({ options: given, io, print, streamsDocument }) => {
     const address = serveAddress(given);
     io.catchInterrupts();
-    const teller = new Teller(io, { json: given.json, quiet: given.quiet, print, streamsDocument });
+    const teller = new Teller(io, {
+      tool: 'pdata serve thin',
+      json: given.json,
+      quiet: given.quiet,
+      print,
+      streamsDocument,
+    });
     const features = new Set(given.feature);
     const poolOptions = {
       readOnly: given['read-only'],
@@ -126,7 +132,11 @@ async function serve(
     if (io.signal.aborted) resolve();
     else io.signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  const server = await listening(new PoolExports(pool, sizes, readOnly), address);
+  const server = await listening(
+    new PoolExports(pool, sizes, readOnly),
+    address,
+    sparing(io, (line) => teller.warn(line)),
+  );
   const forget = [
     io.onStatusRequest(() => teller.tell('status', { statusLine: pool.statusLine() }, [`pool: ${pool.statusLine()}`])),
     pool.on('mode', ({ to, reason }) => teller.warn(`the pool is in ${to.replaceAll('_', '-')} mode now: ${reason}`)),
@@ -166,11 +176,16 @@ function tellListening(server: NbdServer, sizes: readonly ServedSize[], { tls }:
   ]);
 }
 
-async function listening(exports: PoolExports, { listen, tls }: ServeAddress): Promise<NbdServer> {
+async function listening(
+  exports: PoolExports,
+  { listen, tls }: ServeAddress,
+  log: (line: string) => void,
+): Promise<NbdServer> {
   try {
     return await NbdServer.listen({
       exports,
       listen,
+      log,
       ...(tls === undefined ? {} : { tls: { ...tls, mode: 'require' } }),
     });
   } catch (cause) {
@@ -214,43 +229,3 @@ function warnAbout(
 
 const messageOf = (error: unknown): string =>
   error instanceof StoreError || error instanceof Error ? error.message : String(error);
-
-/**
- * What is said while serving. That nobody listens any more, or a disk takes no more of it, is no reason to stop: clients do
- * not depend on it.
- */
-class Teller {
-  readonly #io: Io;
-  readonly #how: { json: boolean; quiet: boolean; print(line: string): void; streamsDocument(): void };
-  #isStreaming = false;
-
-  constructor(io: Io, how: { json: boolean; quiet: boolean; print(line: string): void; streamsDocument(): void }) {
-    this.#io = io;
-    this.#how = how;
-  }
-
-  /** An event: its facts with `--json`, lines of text without. */
-  tell(event: string, facts: object, lines: readonly string[]): void {
-    try {
-      if (!this.#how.json) for (const line of lines) this.#how.print(line);
-      else {
-        if (!this.#isStreaming) this.#how.streamsDocument();
-        this.#isStreaming = true;
-        this.#io.out(`${JSON.stringify({ event, ...facts })}\n`);
-      }
-    } catch (error) {
-      if (!(error instanceof BrokenPipeError || error instanceof ToolError)) throw error;
-    }
-  }
-
-  warn(message: string): void {
-    if (this.#how.json) this.tell('warning', { message }, []);
-    if (!this.#how.quiet) this.#io.err(printable(`warning: ${message}\n`));
-  }
-
-  /** The last object; before the first there is none, but the document that every command prints. */
-  end(exitCode: number, errors: readonly object[]): void {
-    if (this.#isStreaming)
-      this.tell('end', { tool: 'pdata serve thin', ok: exitCode === SUCCESS, exitCode, errors }, []);
-  }
-}
