@@ -8,7 +8,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, readSync, rmSync } from '
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { DataDevice, MetadataDevice } from '@pdata/device';
+import { type DataDevice, type MetadataDevice, StoreError } from '@pdata/device';
 import { openFileDataDevice, openFileMetadataDevice } from '@pdata/device/node';
 import { connectNbd } from '@pdata/nbd';
 import { seededRandom } from '@pdata/testing';
@@ -20,6 +20,7 @@ import {
   openScratch,
   ourCheckComplaint,
   outputOf,
+  type RealServer,
   readDump,
   realCheckComplaint,
   requireKernel,
@@ -32,6 +33,7 @@ import {
   runsLong,
   type Scratch,
   serveExports,
+  startQemuNbd,
   startServer,
   volumeSum,
 } from '../src/index.js';
@@ -294,6 +296,73 @@ function expectFioBlocks(bytes: Buffer): void {
   }
   expect(nrWritten).toBeGreaterThan(20);
 }
+
+describe.runIf(requireNbdTools())('a pool whose data is on a remote disk', () => {
+  it('has all that was flushed, and clean metadata, after its server was killed in the middle of writes', async () => {
+    const [meta, image] = [scratch.path('meta'), scratch.path('data.img')];
+    await outputOf('qemu-img', ['create', '-q', '-f', 'raw', image, '128M']);
+    const start = (): Promise<RealServer> => {
+      const socketPath = scratch.path('remote.sock');
+      rmSync(socketPath, { force: true });
+      return startQemuNbd(socketPath, ['--format=raw', '--discard=unmap', image]);
+    };
+    const size = 64 * MIB;
+    const nrPlaces = size / 4096;
+    const flushed = new Uint32Array(nrPlaces);
+    const begun = new Uint32Array(nrPlaces);
+    {
+      await using server = await start();
+      const metadata = openFileMetadataDevice(meta, { mode: 'write', create: { nrBlocks: 1024 } });
+      const remote = await connectNbd(server.uri, { connections: 4, replyMs: 10_000 });
+      const pool = await ThinPool.format(metadata, remote, { dataBlockSize: BLOCK / 512 });
+      await pool.createThin(0);
+      const volume = await pool.openVolume(0, { size });
+      const random = seededRandom(21);
+      let nrRounds = 0;
+      const write = async (): Promise<never> => {
+        for (;;) {
+          const written = new Map<number, number>();
+          await Promise.all(
+            Array.from({ length: 16 }, async () => {
+              const place = Math.floor(random() * nrPlaces);
+              if (written.has(place)) return;
+              const stamp = begun[place]! + 1;
+              written.set(place, stamp);
+              begun[place] = stamp;
+              await volume.write(place * 4096, new Uint8Array(new Uint32Array(1024).fill(stamp).buffer));
+            }),
+          );
+          await volume.flush();
+          for (const [place, stamp] of written) flushed[place] = stamp;
+          if (++nrRounds === 40) server.child.kill('SIGKILL');
+        }
+      };
+      await expect(write()).rejects.toThrow(StoreError);
+      expect(nrRounds).toBeGreaterThanOrEqual(40);
+      await volume.close().catch(() => {});
+      await pool.close().catch(() => {}); // it cannot commit what its data device did not take
+      await remote.close();
+      metadata.close();
+    }
+    await expectClean(meta);
+    await using server = await start();
+    const metadata = openFileMetadataDevice(meta, { mode: 'write' });
+    const remote = await connectNbd(server.uri, { connections: 4 });
+    const pool = await ThinPool.open(metadata, remote);
+    const volume = await pool.openVolume(0, { size });
+    const bytes = Buffer.alloc(size);
+    await volume.read(0, bytes);
+    for (let place = 0; place < nrPlaces; place++) {
+      const stamp = bytes.readUInt32LE(place * 4096);
+      expect(stamp, `place ${place} has what was flushed`).toBeGreaterThanOrEqual(flushed[place]!);
+      expect(stamp, `place ${place} has nothing that was never written`).toBeLessThanOrEqual(begun[place]!);
+    }
+    await pool.close();
+    await remote.close();
+    metadata.close();
+    await expectClean(meta);
+  });
+});
 
 describe.runIf(requireNbdTools() && requireTools() && requireKernel())('the kernel', () => {
   it('activates a pool of its own after we served it, with writes, snapshots and discards over NBD', async () => {
