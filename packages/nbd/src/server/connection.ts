@@ -21,6 +21,7 @@ import {
 } from '../protocol/constants.js';
 import type { Answer } from './haggling.js';
 import { Haggling, type HagglingOptions } from './haggling.js';
+import { readingIntoOneBuffer } from './reused-input.js';
 import type { SharedExport, SharedExports } from './shared-exports.js';
 import { Transmission, type TransmissionHost } from './transmission.js';
 
@@ -58,6 +59,8 @@ export class Connection {
   /** Resolves when the socket is closed and the export given back. */
   readonly closed: Promise<void>;
   readonly #haggling: Haggling;
+  /** What the server accepted; {@link #socket} is the same, or TLS over it. */
+  private readonly raw: Socket;
   #socket: Socket;
   #transmission: Transmission | undefined;
   #shared: SharedExport | undefined;
@@ -78,9 +81,11 @@ export class Connection {
 
   constructor(
     readonly id: number,
-    private readonly raw: Socket,
+    accepted: Socket,
     private readonly host: ConnectionHost,
   ) {
+    const raw = readingIntoOneBuffer(accepted, (chunk) => this.#onData(chunk));
+    this.raw = raw;
     this.#socket = raw;
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
@@ -143,12 +148,12 @@ export class Connection {
   }
 
   #listen(socket: Socket): void {
-    socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.once('finish', () => this.#linger());
   }
 
+  /** The bytes are only there until this returns. */
   readonly #onData = (chunk: Buffer): void => {
     if (this.#transmission !== undefined) this.#transmission.receive(chunk);
     else this.#receive(chunk);
@@ -184,7 +189,7 @@ export class Connection {
     }
     let at = 0;
     while (at < chunk.length && !this.#isAnswering && !this.#isClosing) at = this.#take(chunk, at);
-    if (this.#isAnswering && at < chunk.length) this.#input = chunk.subarray(at);
+    if (this.#isAnswering && at < chunk.length) this.#input = Buffer.from(chunk.subarray(at));
   }
 
   /** Takes what is expected from `chunk`, as far as it is there. @returns the position after it */
@@ -307,7 +312,7 @@ export class Connection {
     const { raw } = this;
     const { tls } = this.host;
     if (tls === undefined) throw new Error('STARTTLS was agreed on without TLS');
-    raw.off('data', this.#onData);
+    raw.removeAllListeners('data');
     raw.off('end', this.#onEnd);
     const socket = new TLSSocket(raw, { isServer: true, secureContext: tls.context, allowHalfOpen: true } as never);
     this.#socket = socket;
@@ -315,6 +320,7 @@ export class Connection {
     socket.once('secure', () => {
       void this.#haggling.encrypted();
     });
+    socket.on('data', this.#onData);
     this.#listen(socket);
   }
 

@@ -1,14 +1,11 @@
 /**
  * An export in use: requests in, replies out.
  *
- * Bytes come as the socket has them. All requests in one piece are parsed in one go and start at once; a WRITE's payload is passed on
- * where it lies when it is whole, and gathered in a pooled buffer when it is not. What a request asks for is done by one call of the
- * device and two functions that its object already has; only the commands of long-commands.ts need more.
+ * What a request asks for is done by one call of the device and two functions that its object already has; only the commands of
+ * long-commands.ts need more. Where requests come from is request-intake.ts, where replies go reply-writer.ts.
  *
- * Bounds: when too much is in flight, parsing stops where it is and the socket is paused, until a reply has left. What is in flight is
- * counted from the header to the moment the reply was taken by the system.
- *
- * In step: a request that is refused still has its payload consumed first. A magic that is wrong cannot be recovered from.
+ * Bounds: a request is in flight from its header to the moment its reply was taken by the system. When too much is, the intake stalls
+ * and the socket is paused, until a reply has left.
  *
  * Ending: after DISC, the client's end of stream, or a shutdown, what is in flight is finished and sent, and then the socket is
  * closed. `abandon` is for a socket that is gone: replies are dropped, and what the device is doing is waited for.
@@ -17,19 +14,10 @@
  */
 import type { Duplex } from 'node:stream';
 import type { DataDevice } from '@pdata/device';
-import {
-  COMMAND,
-  COMMAND_FLAG,
-  EXTENDED_REQUEST_MAGIC,
-  EXTENDED_REQUEST_SIZE,
-  NBD_ERROR,
-  REQUEST_MAGIC,
-  REQUEST_SIZE,
-} from '../protocol/constants.js';
+import { COMMAND, COMMAND_FLAG, NBD_ERROR } from '../protocol/constants.js';
 import { u64At } from '../protocol/integers.js';
-import { REQUEST_AT } from '../protocol/requests.js';
 import { type BufferPool, HEADROOM } from './buffer-pool.js';
-import { type RequestRules, rangeRefusal, refusalOf } from './check-request.js';
+import { type RequestRules, rangeRefusal } from './check-request.js';
 import { errorNumberOf, errorTextOf, RequestRefused } from './error-numbers.js';
 import type { MetaContext, MetaExtent } from './export.js';
 import { collectExtents, MAX_EXTENTS } from './extents.js';
@@ -45,6 +33,7 @@ import {
 } from './long-commands.js';
 import { type ReplyMode, ReplyWriter } from './reply-writer.js';
 import { Request, type RequestOwner } from './request.js';
+import { type IntakeOwner, RequestIntake } from './request-intake.js';
 import type { SharedExport } from './shared-exports.js';
 
 /** What was agreed on before transmission. */
@@ -64,41 +53,19 @@ export interface TransmissionHost {
 }
 
 const FUA = { fua: true } as const;
-const NO_INPUT = Buffer.alloc(0);
 /** READs of at least so many bytes ask first where zeros are; below, the question would cost more than the zeros. */
 const SPARSE_READ = 65_536;
-/** A payload of up to so many times the limit is read and dropped; who sends more is cut off. */
-const DROP_FACTOR = 4;
-/** The u64 of the effect length and up to so many u32 ids, in the payload of BLOCK_STATUS. */
-const MAX_STATUS_PAYLOAD = 8 + 4 * 1024;
-
-export class Transmission implements RequestOwner {
+export class Transmission implements RequestOwner, IntakeOwner {
   readonly #device: DataDevice;
   readonly #replies: ReplyWriter;
-  readonly #headerSize: number;
-  readonly #magic: number;
+  readonly #intake: RequestIntake;
   readonly #rules: { -readonly [Rule in keyof RequestRules]: RequestRules[Rule] };
-
-  #input: Buffer = NO_INPUT;
-  #at = 0;
-  /** A header that came in parts. */
-  readonly #header: Buffer;
-  #headerFill = 0;
-  /** A request whose payload is arriving, and how much of it is there. */
-  #receiving: Request | undefined;
-  #received = 0;
-  /** Payload of a refused request still to be dropped, and the request. */
-  #dropping = 0;
-  #refused: Request | undefined;
-  #refusal: RequestRefused | undefined;
 
   readonly #unused: Request[] = [];
   #nrInFlight = 0;
   #bytesInFlight = 0;
-  #isStalled = false;
   #hasInputEnded = false;
   #isClosing = false;
-  #isShuttingDown = false;
   /** No more requests are taken. */
   #isEnding = false;
   #isAbandoned = false;
@@ -124,9 +91,7 @@ export class Transmission implements RequestOwner {
       hasContexts: contexts.size > 0,
       maxPayload: host.limits.payload,
     };
-    this.#headerSize = negotiated.extended ? EXTENDED_REQUEST_SIZE : REQUEST_SIZE;
-    this.#magic = negotiated.extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC;
-    this.#header = Buffer.alloc(this.#headerSize);
+    this.#intake = new RequestIntake(this, host.pool, this.#rules);
     this.#replies = new ReplyWriter(socket, negotiated, (requests, sent) => this.#release(requests, sent));
   }
 
@@ -138,50 +103,42 @@ export class Transmission implements RequestOwner {
   }
   /** A part of a request is here, and nothing but the client keeps the rest from coming. */
   get isMidRequest(): boolean {
-    if (this.#isStalled || this.#isEnding) return false;
-    return this.#headerFill > 0 || this.#receiving !== undefined || this.#refused !== undefined;
-  }
-
-  /** Nothing is in flight but perhaps a request that has not come whole. */
-  get #isIdle(): boolean {
-    return this.#nrInFlight === (this.#receiving !== undefined || this.#refused !== undefined ? 1 : 0);
+    return this.#intake.isMidRequest;
   }
 
   /** Takes what the socket received. */
   receive(chunk: Buffer): void {
     this.bytesRead += chunk.length;
-    if (this.#isEnding) return;
-    // Only a chunk that was on its way when the socket was paused finds an earlier one unfinished.
-    this.#input = this.#at < this.#input.length ? Buffer.concat([this.#input.subarray(this.#at), chunk]) : chunk;
-    this.#at = 0;
-    this.#consume();
+    this.#followDevice();
+    this.#intake.receive(chunk);
+    if (this.#intake.isStalled) this.socket.pause();
   }
 
   /** The client has closed its side. What it asked before is still done. */
   receiveEnd(): void {
     this.#hasInputEnded = true;
-    if (!this.#isStalled) this.end();
+    if (!this.#intake.isStalled) this.end();
   }
 
   /** No more requests: finishes what is in flight, sends it, closes the socket. */
   end(): void {
     if (this.#isEnding) return;
     this.#isEnding = true;
-    this.#giveUpPartial();
+    this.#intake.stop();
     this.#closeWhenIdle();
   }
 
   /** As {@link end}, but a client that goes on asking meanwhile hears ESHUTDOWN. */
   shutDown(): void {
-    this.#isShuttingDown = true;
-    if (this.#isIdle) this.end();
+    this.#intake.isShuttingDown = true;
+    if (this.#hasNothingToDo) this.end();
   }
 
   /** The socket is gone. Resolves when the device has done what it was asked. */
   async abandon(): Promise<void> {
     this.#isEnding = true;
     this.#isAbandoned = true;
-    this.#giveUpPartial();
+    this.#intake.stop();
     this.#replies.flush();
     if (this.#nrInFlight > 0) {
       await new Promise<void>((resolve) => {
@@ -190,141 +147,9 @@ export class Transmission implements RequestOwner {
     }
   }
 
-  // ---- from bytes to requests ----
-
-  #consume(): void {
-    this.#rules.size = this.#device.size; // devices may grow
-    this.#rules.readOnly = this.#device.readOnly;
-    while (!this.#isEnding && this.#step());
-    if (this.#at < this.#input.length) return;
-    this.#input = NO_INPUT;
-    this.#at = 0;
-  }
-
-  /** Takes one thing from the input. @returns false when it needs more input, or may not go on */
-  #step(): boolean {
-    if (this.#receiving !== undefined) return this.#receivePayload(this.#receiving);
-    if (this.#refused !== undefined) return this.#dropPayload(this.#refused);
-    return this.#takeHeader();
-  }
-
-  #takeHeader(): boolean {
-    let bytes = this.#input;
-    let at = this.#at;
-    const size = this.#headerSize;
-    const isSplit = this.#headerFill > 0 || bytes.length - at < size;
-    if (isSplit) {
-      const taken = Math.min(size - this.#headerFill, bytes.length - at);
-      bytes.copy(this.#header, this.#headerFill, at, at + taken);
-      this.#headerFill += taken;
-      this.#at += taken;
-      if (this.#headerFill < size) return false;
-      bytes = this.#header;
-      at = 0;
-    }
-    if (bytes.readUInt32BE(at) !== this.#magic) {
-      this.socket.destroy(new Error('a request without its magic number: the stream cannot be followed any more'));
-      this.#isEnding = true;
-      return false;
-    }
-    const { extended } = this.negotiated;
-    const flags = bytes.readUInt16BE(at + REQUEST_AT.flags);
-    const command = bytes.readUInt16BE(at + REQUEST_AT.command);
-    const length = extended ? u64At(bytes, at + REQUEST_AT.length) : bytes.readUInt32BE(at + REQUEST_AT.length);
-    const hasPayload = extended ? (flags & COMMAND_FLAG.PAYLOAD_LEN) !== 0 : command === COMMAND.WRITE;
-    const payload = hasPayload ? length : 0;
-    const { limits } = this.host;
-    const cost = command === COMMAND.READ ? Math.min(length, limits.payload) : Math.min(payload, limits.payload);
-    if (!this.#mayTake(cost)) {
-      this.#stall();
-      return false;
-    }
-
-    if (isSplit) this.#headerFill = 0;
-    else this.#at += size;
-    if (command === COMMAND.DISC) {
-      this.end();
-      return false;
-    }
-    const request = this.#newRequest(cost);
-    request.flags = flags;
-    request.command = command;
-    request.cookieHigh = bytes.readUInt32BE(at + REQUEST_AT.cookie);
-    request.cookieLow = bytes.readUInt32BE(at + REQUEST_AT.cookie + 4);
-    request.offsetHigh = bytes.readUInt32BE(at + REQUEST_AT.offset);
-    request.offsetLow = bytes.readUInt32BE(at + REQUEST_AT.offset + 4);
-    request.offset = request.offsetHigh * 2 ** 32 + request.offsetLow;
-    request.length = length;
-
-    const refusal = this.#isShuttingDown
-      ? SHUTTING_DOWN
-      : refusalOf(command, flags, request.offset, length, this.#rules);
-    if (refusal !== undefined) return this.#refuse(request, refusal, payload);
-    if (payload === 0) this.#start(request);
-    else if (command === COMMAND.BLOCK_STATUS && payload > MAX_STATUS_PAYLOAD) {
-      return this.#refuse(
-        request,
-        new RequestRefused(NBD_ERROR.EINVAL, 'BLOCK_STATUS with too long a payload'),
-        payload,
-      );
-    } else if (this.#input.length - this.#at >= payload) {
-      request.payload = this.#input.subarray(this.#at, this.#at + payload);
-      this.#at += payload;
-      this.#start(request);
-    } else {
-      request.buffer = this.host.pool.take(payload);
-      request.payload = request.buffer.data(payload);
-      this.#receiving = request;
-      this.#received = 0;
-    }
-    return true;
-  }
-
-  #receivePayload(request: Request): boolean {
-    const payload = request.payload as Buffer;
-    const taken = Math.min(payload.length - this.#received, this.#input.length - this.#at);
-    if (taken === 0) return false;
-    this.#input.copy(payload, this.#received, this.#at, this.#at + taken);
-    this.#at += taken;
-    this.#received += taken;
-    if (this.#received < payload.length) return false;
-    this.#receiving = undefined;
-    this.#start(request);
-    return true;
-  }
-
-  #refuse(request: Request, refusal: RequestRefused, payload: number): boolean {
-    if (payload > this.host.limits.payload * (this.negotiated.extended ? 1 : DROP_FACTOR)) {
-      this.socket.destroy(new Error(`a payload of ${payload} bytes, far beyond the limit`));
-      this.#finish(request);
-      this.#isEnding = true;
-      return false;
-    }
-    if (payload === 0) {
-      this.#replies.failure(request, refusal.errorNumber, refusal.message);
-      return true;
-    }
-    this.#refused = request;
-    this.#refusal = refusal;
-    this.#dropping = payload;
-    return true;
-  }
-
-  #dropPayload(request: Request): boolean {
-    const dropped = Math.min(this.#dropping, this.#input.length - this.#at);
-    this.#at += dropped;
-    this.#dropping -= dropped;
-    if (this.#dropping > 0) return false;
-    const refusal = this.#refusal ?? SHUTTING_DOWN;
-    this.#refused = undefined;
-    this.#refusal = undefined;
-    this.#replies.failure(request, refusal.errorNumber, refusal.message);
-    return true;
-  }
-
   // ---- carrying out ----
 
-  #start(request: Request): void {
+  start(request: Request): void {
     this.nrRequests++;
     try {
       switch (request.command) {
@@ -485,6 +310,10 @@ export class Transmission implements RequestOwner {
     else this.#replies.success(request);
   }
 
+  refuse(request: Request, refusal: RequestRefused): void {
+    this.#replies.failure(request, refusal.errorNumber, refusal.message);
+  }
+
   failed(request: Request, error: unknown): void {
     if (request.isOrdered) this.#leaveOrder(request);
     if (!(error instanceof RequestRefused)) this.host.requestFailed(this.shared.name, error);
@@ -501,16 +330,16 @@ export class Transmission implements RequestOwner {
     for (const request of requests) {
       // A buffer whose reply failed to leave may still be in the system's hands: the collector knows better when it is free.
       if (request.buffer !== undefined && sent) pool.give(request.buffer);
-      this.#finish(request);
+      this.forget(request);
     }
-    if (this.#isShuttingDown && this.#isIdle) this.end();
+    if (this.#intake.isShuttingDown && this.#hasNothingToDo) this.end();
     if (this.#isEnding) this.#closeWhenIdle();
-    else if (this.#isStalled) this.#resume();
+    else if (this.#intake.isStalled) this.#resume();
   }
 
   // ---- bounds ----
 
-  #newRequest(cost: number): Request {
+  newRequest(cost: number): Request {
     this.#nrInFlight++;
     this.#bytesInFlight += cost;
     this.host.bytesInFlight += cost;
@@ -519,7 +348,7 @@ export class Transmission implements RequestOwner {
     return request;
   }
 
-  #finish(request: Request): void {
+  forget(request: Request): void {
     this.#nrInFlight--;
     this.#bytesInFlight -= request.cost;
     this.host.bytesInFlight -= request.cost;
@@ -528,8 +357,8 @@ export class Transmission implements RequestOwner {
     this.#unused.push(request);
   }
 
-  /** Whether a request of `cost` bytes may be in flight too. A connection with none in flight always may have one. */
-  #mayTake(cost: number): boolean {
+  /** A connection with none in flight always may have one, however large. */
+  mayTake(cost: number): boolean {
     if (this.#nrInFlight === 0) return true;
     const { limits, bytesInFlight } = this.host;
     return (
@@ -539,28 +368,33 @@ export class Transmission implements RequestOwner {
     );
   }
 
-  #stall(): void {
-    if (this.#isStalled) return;
-    this.#isStalled = true;
-    this.socket.pause();
-  }
-
   #resume(): void {
-    this.#isStalled = false;
-    this.#consume();
-    if (this.#isStalled || this.#isEnding) return;
+    this.#followDevice();
+    this.#intake.resume();
+    if (this.#intake.isStalled || this.#isEnding) return;
     if (this.#hasInputEnded) this.end();
     else this.socket.resume();
   }
 
-  /** Forgets a request of which not all has come. */
-  #giveUpPartial(): void {
-    const partial = this.#receiving ?? this.#refused;
-    this.#receiving = undefined;
-    this.#refused = undefined;
-    this.#input = NO_INPUT;
-    this.#at = 0;
-    if (partial !== undefined) this.#finish(partial);
+  disconnected(): void {
+    this.end();
+  }
+
+  derailed(reason: string): void {
+    this.#isEnding = true;
+    this.#intake.stop();
+    this.socket.destroy(new Error(reason));
+  }
+
+  /** Nothing is in flight but perhaps a request that has not come whole. */
+  get #hasNothingToDo(): boolean {
+    return this.#nrInFlight === (this.#intake.hasPartialRequest ? 1 : 0);
+  }
+
+  /** A device may grow, and become read-only. */
+  #followDevice(): void {
+    this.#rules.size = this.#device.size;
+    this.#rules.readOnly = this.#device.readOnly;
   }
 
   #closeWhenIdle(): void {
@@ -573,5 +407,3 @@ export class Transmission implements RequestOwner {
     this.socket.end();
   }
 }
-
-const SHUTTING_DOWN = new RequestRefused(NBD_ERROR.ESHUTDOWN, 'the server is shutting down');
