@@ -143,7 +143,7 @@ export interface PoolReport {
   readonly directory: string;
   /** Where the metadata lives. */
   readonly format: 'lmdb' | 'raw';
-  /** The engine's mode, in the kernel's words: `write`, `out-of-data-space`, `read-only`, `fail`. */
+  /** The engine's mode: `write`, `out_of_data_space`, `out_of_metadata_space`, `read_only`, `fail`. */
   readonly mode: string;
   /** Bytes of a data block, the unit in which space is given out and shared. */
   readonly blockSize: number;

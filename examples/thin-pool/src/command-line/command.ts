@@ -15,7 +15,7 @@ export interface Io {
   readonly errIsTerminal: boolean;
   /** Whether `out` may be coloured. */
   readonly colors: boolean;
-  /** Aborted by the first SIGINT or SIGTERM. */
+  /** Aborted by the first SIGINT or SIGTERM, with an error to throw; who never looks at it is ended by them as usual. */
   readonly signal: AbortSignal;
 }
 

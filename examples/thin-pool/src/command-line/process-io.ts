@@ -1,22 +1,16 @@
 /**
  * A command's streams in a real process.
  *
- * The first SIGINT or SIGTERM asks the command to come to an end; a second one ends the process. When whoever reads our output goes
- * away, the command is ended quietly, as `head` expects.
+ * A command that looks at `signal` is asked to come to an end by the first SIGINT or SIGTERM; a second one ends the process. All others
+ * are ended at once: a pool survives that at any moment. When whoever reads our output goes away, the command is ended quietly, as
+ * `head` expects.
  */
 import { once } from 'node:events';
+import { PoolError } from '../words/pool-error.js';
 import type { Io } from './command.js';
 
 export function processIo(): Io {
-  const stop = new AbortController();
-  let nrSignals = 0;
-  const onSignal = (name: NodeJS.Signals): void => {
-    nrSignals++;
-    if (nrSignals === 1) stop.abort(name);
-    else process.exit(name === 'SIGINT' ? 130 : 143);
-  };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
+  let stop: AbortController | undefined;
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') process.stderr.write(`thin-pool: cannot write: ${error.message}\n`);
     process.exit(error.code === 'EPIPE' ? 0 : 1);
@@ -33,6 +27,20 @@ export function processIo(): Io {
     outIsTerminal: process.stdout.isTTY === true,
     errIsTerminal: process.stderr.isTTY === true,
     colors: process.stdout.isTTY === true && (process.env.NO_COLOR ?? '') === '' && process.env.TERM !== 'dumb',
-    signal: stop.signal,
+    get signal() {
+      stop ??= abortedBySignals();
+      return stop.signal;
+    },
   };
+}
+
+function abortedBySignals(): AbortController {
+  const stop = new AbortController();
+  const onSignal = (name: NodeJS.Signals): void => {
+    if (stop.signal.aborted) process.exit(name === 'SIGINT' ? 130 : 143);
+    stop.abort(new PoolError('ERR_INTERRUPTED', 'interrupted'));
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  return stop;
 }

@@ -32,6 +32,5 @@ const WRONG_WORDS = new Set<string>(['ERR_NAME', 'ERR_SIZE', 'ERR_TOKEN']);
 function sentence(error: unknown): string {
   if (error instanceof UsageError || error instanceof StoreError) return printable(error.message);
   if (error instanceof InvariantError) return `${error.message}\n${error.stack}`;
-  if (error instanceof Error && error.name === 'AbortError') return 'interrupted';
   return `this is a bug of thin-pool, please report it: ${error instanceof Error ? error.stack : String(error)}`;
 }

@@ -131,7 +131,7 @@ function checkText(report: CheckReport): string {
     ({ where, severity, message }) => `${severity === 'fatal' ? 'FATAL' : 'harmless'} (${where}) ${message}`,
   );
   lines.push(...report.notes.map((note) => `note: ${note}`));
-  const counted = `${plural(report.nrVolumes, 'volume')} and snapshots, ${plural(report.nrMappings, 'mapping')}`;
+  const counted = `${plural(report.nrVolumes, 'volume or snapshot', 'volumes and snapshots')}, ${plural(report.nrMappings, 'mapping')}`;
   const { data, metadata } = report.leaked;
   lines.push(
     report.clean

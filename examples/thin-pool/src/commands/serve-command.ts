@@ -41,6 +41,7 @@ qemu:dirty-bitmap:SNAPSHOT: what changed since. Other commands work on the pool 
   async run(args, io) {
     const directory = operand(args, 'DIR');
     const options = serveOptions(args);
+    const { signal } = io; // from here on a signal means a clean end
     formatOf(directory);
     await refuseServed(directory);
     const served = await servePool(directory, { ...options, log: (line) => io.err(`${line}\n`) });
@@ -48,7 +49,7 @@ qemu:dirty-bitmap:SNAPSHOT: what changed since. Other commands work on the pool 
     await io.out(`Serving ${plural(volumes.length, 'volume')} of ${directory}; end with Ctrl-C.\n`);
     await io.out(`NBD   ${served.uri()}\n`);
     if (served.pageUrl !== undefined) await io.out(`Page  ${served.pageUrl}\n`);
-    if (!io.signal.aborted) await once(io.signal, 'abort');
+    if (!signal.aborted) await once(signal, 'abort');
     await served.close();
     await io.out('Ended: everything is committed.\n');
     return 0;

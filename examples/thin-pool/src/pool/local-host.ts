@@ -62,6 +62,7 @@ export class LocalPoolHost implements PoolHost {
   readonly #space: SpaceKeeper;
   #lastChange: Promise<unknown> = Promise.resolve();
   #nrCommits = 0;
+  #lastReport: PoolReport | undefined;
   #closing: Promise<void> | undefined;
 
   private constructor(parts: PoolParts, pool: ThinPool, catalogue: VolumeCatalogue) {
@@ -129,6 +130,15 @@ export class LocalPoolHost implements PoolHost {
   }
 
   async status(): Promise<PoolReport> {
+    // A pool that has failed says nothing any more but that; the rest is as it was when it still did.
+    if (this.#pool.mode === 'fail' && this.#lastReport !== undefined) {
+      return { ...this.#lastReport, mode: 'fail', statusLine: this.#pool.statusLine() };
+    }
+    this.#lastReport = this.#poolReport();
+    return this.#lastReport;
+  }
+
+  #poolReport(): PoolReport {
     const status = this.#pool.status();
     const blockSize = this.#blockSize;
     const volumes = this.#catalogue.visible().map(({ record }) => record);
