@@ -16,16 +16,20 @@ export function runsOf(metadata: ThinMetadata, thinId: number, begin: number, en
   return runs;
 }
 
-/** The parts of `runs` that have no references. */
+/** The parts of `runs` that have no references, in order, neighbours as one, however they came. */
 export function unused(metadata: ThinMetadata, runs: readonly DataRun[]): DataRun[] {
   const free: DataRun[] = [];
-  for (const { begin, end } of runs) {
-    for (let at = begin; at < end; ) {
-      let next = at;
-      while (next < end && metadata.dataBlockCount(next) === 0) next++;
-      if (next > at) free.push({ begin: at, end: next });
-      at = next + 1;
+  let [begin, end] = [0, 0]; // the run that is being made
+  for (const run of runs.toSorted((a, b) => a.begin - b.begin)) {
+    for (let block = Math.max(run.begin, end); block < run.end; block++) {
+      if (metadata.dataBlockCount(block) !== 0) continue;
+      if (block !== end) {
+        if (end > begin) free.push({ begin, end });
+        begin = block;
+      }
+      end = block + 1;
     }
   }
+  if (end > begin) free.push({ begin, end });
   return free;
 }

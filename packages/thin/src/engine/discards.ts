@@ -30,7 +30,7 @@ export async function unmapBlocks(core: PoolCore, thin: OpenThin, begin: number,
   for (let at = nextMapped(core.metadata, thin.thinId, begin, end); at < end; ) {
     const windowEnd = Math.min(end, at + WINDOW);
     await unmapWindow(core, thin, at, windowEnd);
-    if (core.nrFreed >= MOST_FREED) await core.commit();
+    if (core.freed.nr >= MOST_FREED) await core.commit();
     at = nextMapped(core.metadata, thin.thinId, windowEnd, end);
   }
 }
@@ -70,5 +70,5 @@ function remove(core: PoolCore, thin: OpenThin, begin: number, end: number): voi
   core.refuseUnchangeable();
   const runs = core.passesDiscards ? runsOf(core.metadata, thin.thinId, begin, end) : [];
   const nr = core.change('unmap blocks', thin, (metadata) => metadata.removeRange(thin.thinId, begin, end));
-  if (nr > 0) core.freed(unused(core.metadata, runs));
+  if (nr > 0) core.freed.add(unused(core.metadata, runs));
 }

@@ -219,8 +219,8 @@ describe('a metadata operation that fails half-way', () => {
 
   it('fails writes that had their data block when it happened, and never maps it', async () => {
     const all = await faulty();
-    const held = all.data.hold('write', { which: (_, length) => length === BLOCK });
-    const write = all.volume.write(3 * BLOCK, bytesOf(4, 512)); // has allocated its data block
+    const held = all.data.hold('write', { which: (_, length) => length === BLOCK / 2 });
+    const write = all.volume.write(3 * BLOCK, bytesOf(4, BLOCK / 2)); // has allocated its data block
     await held.untilHeld();
     for (let blockNr = 1; blockNr < 256; blockNr++) all.metadata.inject({ operation: 'write', blockNr });
     const commit = rejection(all.volume.flush());

@@ -20,9 +20,10 @@ import { MAX_METADATA_BLOCKS, NoSpaceError } from '@pdata/persistent-data';
 import { CommitError, ResizeError } from '../metadata/errors.js';
 import { type OpenThinMetadataOptions, ThinMetadata } from '../metadata/thin-metadata.js';
 import { BlockBuffers } from './block-buffers.js';
-import { type DataRun, unused } from './data-runs.js';
+import { CommitTimer } from './commit-timer.js';
 import { AbortedChangesError, PoolModeError } from './errors.js';
 import { PoolEvents } from './events.js';
+import { FreedBlocks } from './freed-blocks.js';
 import { Gate } from './gate.js';
 import type { OpenThin } from './open-thin.js';
 import type { PoolSettings } from './options.js';
@@ -51,17 +52,22 @@ export class PoolCore {
   readonly changes = new Gate();
   /** Writes that wait for a free data block. */
   readonly space: SpaceWaiters;
+  /** What discards freed in this transaction. */
+  readonly freed = new FreedBlocks();
   /** For blocks that are copied. */
   readonly buffers: BlockBuffers;
   /** For blocks that are zeroed: full of zeros when they are given back. */
   readonly zeroBuffers: BlockBuffers;
   /** Whether discards go down to the data device. */
   readonly passesDiscards: boolean;
+  /** Whether the data device zeroes blocks quicker than it writes them. */
+  readonly zeroesQuickly: boolean;
 
   readonly #metadataDevice: MetadataDevice;
   readonly #metadataOptions: OpenThinMetadataOptions;
   readonly #commits = new SharedRun(() => this.#commit());
   readonly #dataFlushes = new SharedRun(() => this.data.flush());
+  readonly #timer: CommitTimer;
   #metadata: ThinMetadata;
   #mode: PoolMode;
   #needsCheck = false;
@@ -71,12 +77,8 @@ export class PoolCore {
   #nrAborts = 0;
   /** Those that took others' changes with them. */
   #nrLosses = 0;
-  #commitTimer: unknown;
   #dataLowTold = false;
   #metadataLowTold = false;
-  /** Data blocks that discards freed in this transaction, to be passed down when it is committed. */
-  #freed: DataRun[] = [];
-  #nrFreed = 0;
   /** The transaction consists of one request's changes. */
   #alone = false;
 
@@ -94,12 +96,14 @@ export class PoolCore {
     this.settings = settings;
     this.blockSize = metadata.dataBlockSize * SECTOR_SIZE;
     this.#mode = settings.readOnly || metadata.readOnly || metadata.needsCheck ? 'read_only' : 'write';
+    this.#timer = new CommitTimer(settings, () => void this.#commitOnTime());
     this.space = new SpaceWaiters(settings.timers, settings.noSpaceTimeout);
     const bufferSize = Math.min(this.blockSize, LARGEST_BUFFER);
     const nrBuffers = BUFFERED / bufferSize;
     this.buffers = new BlockBuffers(bufferSize, nrBuffers);
     this.zeroBuffers = new BlockBuffers(bufferSize, nrBuffers);
-    const { discardGranularity } = data.hints;
+    const { discardGranularity, fastZeroes } = data.hints;
+    this.zeroesQuickly = fastZeroes;
     this.passesDiscards =
       !settings.ignoreDiscard &&
       !settings.noDiscardPassdown &&
@@ -227,7 +231,7 @@ export class PoolCore {
     }
     this.#nrChanges++;
     if (thin !== undefined) thin.lastChange = this.#nrChanges;
-    this.#commitLater();
+    this.#timer.begin();
     return result;
   }
 
@@ -241,21 +245,6 @@ export class PoolCore {
     }
     if (this.nrUsableMetadataBlocks === 0) void this.commit().catch(() => {}); // the mode tells
     return block;
-  }
-
-  /** Data blocks that discards freed in this transaction, about. */
-  get nrFreed(): number {
-    return this.#nrFreed;
-  }
-
-  /** Data blocks that a discard freed; those that are still free when the transaction is committed are passed down. */
-  freed(runs: readonly DataRun[]): void {
-    for (const { begin, end } of runs) {
-      this.#nrFreed += end - begin;
-      const last = this.#freed.at(-1);
-      if (last?.end === begin) this.#freed[this.#freed.length - 1] = { begin: last.begin, end };
-      else this.#freed.push({ begin, end });
-    }
   }
 
   /** Makes all that was changed or written before this call durable; rejects when any of it was thrown away. */
@@ -309,7 +298,7 @@ export class PoolCore {
       throw error;
     }
     this.#nrCommitted = nrChanges;
-    await this.#passDown();
+    await this.freed.passDown(this.#metadata, this.data, this.blockSize);
     this.events.emit('commit', { changed });
   }
 
@@ -376,10 +365,11 @@ export class PoolCore {
   /** Volumes have been closed. Commits, and lets go of the metadata. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#clearCommitTimer();
+    this.#timer.stop();
     try {
       if (canChange(this.#mode)) await this.commit();
       await this.#commits.idle();
+      await this.#dataFlushes.idle();
     } finally {
       if (this.#needsCheck && this.#mode !== 'fail') this.#storeNeedsCheck();
       this.#metadata.close();
@@ -387,24 +377,15 @@ export class PoolCore {
   }
 
   async #commit(): Promise<void> {
-    this.#clearCommitTimer();
+    this.#timer.clear();
     await this.exclusively(() => this.commitExclusively());
   }
 
-  #commitLater(): void {
-    const { commitPeriod, timers } = this.settings;
-    if (this.#commitTimer !== undefined || commitPeriod === 0 || this.#closed) return;
-    this.#commitTimer = timers.set(() => {
-      this.#commitTimer = undefined;
-      if (!this.#closed)
-        this.commit().catch((error) => this.events.emit('error', { operation: 'commit on time', error }));
-    }, commitPeriod);
-  }
-
-  #clearCommitTimer(): void {
-    if (this.#commitTimer === undefined) return;
-    this.settings.timers.clear(this.#commitTimer);
-    this.#commitTimer = undefined;
+  /** What takes long, making the data durable, is done first, while others go on; the commit's own flush has little left to do. */
+  async #commitOnTime(): Promise<void> {
+    await this.flushData().catch(() => {}); // the commit's will fail, too
+    if (this.#closed) return;
+    await this.commit().catch((error) => this.events.emit('error', { operation: 'commit on time', error }));
   }
 
   /** After a commit there may be space again, or none left. */
@@ -415,30 +396,12 @@ export class PoolCore {
       this.setMode('write', 'data blocks are free again');
   }
 
-  /**
-   * A block that was free in the last commit, used in this transaction and freed by it, may have been used again in it. From
-   * now on nobody is given one: the gate is closed. What the data device refuses is ignored.
-   */
-  async #passDown(): Promise<void> {
-    if (this.#freed.length === 0) return;
-    const freed = unused(this.#metadata, this.#freed);
-    this.#forgetFreed();
-    for (const { begin, end } of freed) {
-      await this.data.discard(begin * this.blockSize, (end - begin) * this.blockSize).catch(() => {});
-    }
-  }
-
-  #forgetFreed(): void {
-    this.#freed = [];
-    this.#nrFreed = 0;
-  }
-
   #throwAway(operation: string, error: unknown, restore: () => void): void {
     this.#nrAborts++;
     this.#nrLosses++;
     for (const thin of this.opened.values()) if (this.hasUncommitted(thin)) thin.abortedBy = error;
     this.#nrCommitted = this.#nrChanges;
-    this.#forgetFreed();
+    this.freed.forget();
     this.events.emit('error', { operation, error });
     let lost: unknown;
     try {

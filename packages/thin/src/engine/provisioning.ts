@@ -109,7 +109,10 @@ async function fill(core: PoolCore, dataBlock: number, write: BlockWrite, old: M
   await writeAmongZeros(core, begin, write);
 }
 
-/** The written part, zeros around it: in one write, where a block fits a buffer. */
+/**
+ * The written part, zeros around it: in one write where a block fits a buffer. Unless zeroing is cheap: most blocks are fresh
+ * from the data device, which then need not be told, and 4 KiB are written instead of 64.
+ */
 async function writeAmongZeros(core: PoolCore, begin: number, write: BlockWrite): Promise<void> {
   const { data, blockSize, zeroBuffers } = core;
   const { at, length, from, keepAllocated } = write;
@@ -117,7 +120,7 @@ async function writeAmongZeros(core: PoolCore, begin: number, write: BlockWrite)
     await data.writeZeroes(begin, blockSize, { keepAllocated });
     return;
   }
-  if (blockSize > zeroBuffers.size) {
+  if (core.zeroesQuickly || blockSize > zeroBuffers.size) {
     await data.writeZeroes(begin, blockSize);
     await data.write(begin + at, from);
     return;

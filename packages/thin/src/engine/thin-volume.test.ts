@@ -46,8 +46,22 @@ describe('a thin volume keeps the contract of data devices', () => {
   });
 });
 
+/** A memory device that gives another hint. */
+function withFastZeroes(memory: MemoryDataDevice, fastZeroes: boolean): MemoryDataDevice {
+  return new Proxy(memory, {
+    get(_, key) {
+      if (key === 'hints') return { ...memory.hints, fastZeroes };
+      const member = memory[key as keyof MemoryDataDevice];
+      return typeof member === 'function' ? member.bind(memory) : member;
+    },
+  });
+}
+
 /** A pool over a data device that tells what it was asked, prefilled with 0xff, with an empty volume of 4 blocks. */
-async function recorded(options: Partial<ThinPoolOptions> = {}): Promise<{
+async function recorded({
+  fastZeroes = false,
+  ...options
+}: Partial<ThinPoolOptions> & { fastZeroes?: boolean } = {}): Promise<{
   volume: ThinVolume;
   pool: ThinPool;
   data: RecordingDataDevice;
@@ -55,7 +69,7 @@ async function recorded(options: Partial<ThinPoolOptions> = {}): Promise<{
 }> {
   const metadata = new MemoryMetadataDevice({ nrBlocks: 256 });
   const memory = new MemoryDataDevice({ bytes: bytesOf(0xff, 64 * BLOCK) });
-  const data = new RecordingDataDevice(memory, { reads: true });
+  const data = new RecordingDataDevice(withFastZeroes(memory, fastZeroes), { reads: true });
   const pool = await ThinPool.format(metadata, data, { dataBlockSize: 128, commitPeriod: 0, ...options });
   await pool.createThin(0);
   const volume = await pool.openVolume(0, { size: 4 * BLOCK });
@@ -79,6 +93,17 @@ describe('an unmapped block', () => {
     const { volume, requests } = await recorded();
     await volume.write(4 * KIB, bytesOf(1, 4 * KIB));
     expect(requests()).toEqual([`write ${BLOCK} bytes at 0`]);
+    expect(await shown(volume, 0, BLOCK)).toEqual([
+      [0, 4 * KIB],
+      [1, 4 * KIB],
+      [0, BLOCK - 8 * KIB],
+    ]);
+  });
+
+  it('is zeroed, then written to, where zeroing is cheap', async () => {
+    const { volume, requests } = await recorded({ fastZeroes: true });
+    await volume.write(4 * KIB, bytesOf(1, 4 * KIB));
+    expect(requests()).toEqual([`writeZeroes ${BLOCK} bytes at 0`, `write ${4 * KIB} bytes at ${4 * KIB}`]);
     expect(await shown(volume, 0, BLOCK)).toEqual([
       [0, 4 * KIB],
       [1, 4 * KIB],
@@ -309,7 +334,7 @@ describe('requests in flight', () => {
   it('to a block that is being provisioned wait; others do not', async () => {
     const { volume, faulty } = await held();
     await volume.write(BLOCK, bytesOf(9, BLOCK));
-    const first = faulty.hold('write', { which: (_, length) => length === BLOCK });
+    const first = faulty.hold('writeZeroes');
     const done: string[] = [];
     const writes = [
       volume.write(0, bytesOf(1, 512)).then(() => done.push('first')),
