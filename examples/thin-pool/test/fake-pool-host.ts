@@ -26,7 +26,7 @@ export class FakePoolHost implements PageHost {
   broken: Error | undefined;
   readonly #volumes = new Map<string, FakeVolume>();
   readonly #listeners = new Set<(event: PoolEvent) => void>();
-  readonly #dataSize: number;
+  #dataSize: number;
   #nrDataBlocks = 0;
   #nrThins = 0;
   #now = Date.UTC(2026, 10, 20, 12);
@@ -130,6 +130,13 @@ export class FakePoolHost implements PageHost {
     volume.report = { ...volume.report, origin: snapshot };
     this.emit({ kind: 'volume', message: `"${name}" was reverted to "${snapshot}"`, volume: name });
     return await this.#reportOf(volume);
+  }
+
+  async growPool({ size }: { size: number }): Promise<PoolReport> {
+    this.calls.push(`grow ${size}`);
+    if (size < this.#dataSize) throw new PoolError('ERR_SIZE', 'the pool cannot be made smaller');
+    this.#dataSize = size;
+    return await this.status();
   }
 
   async sharing({ cells = 512 }: { cells?: number } = {}): Promise<SharingMap> {

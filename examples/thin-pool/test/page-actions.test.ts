@@ -4,7 +4,7 @@ import { MAX_BODY_SIZE } from '../src/web/body.js';
 import { startTestPage } from './page-client.js';
 
 const JSON_TYPE = { 'Content-Type': 'application/json' };
-const create = { method: 'POST', path: '/api/volumes/create' };
+const create = { method: 'POST', path: '/api/do/create' };
 
 describe('a body', () => {
   it.each([
@@ -33,7 +33,7 @@ describe('a body', () => {
     const page = await startTestPage();
     const headers = Object.entries({ ...page.headers, ...JSON_TYPE, 'Content-Length': '1000000000000' });
     const head = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
-    const answer = await page.raw(`POST /api/volumes/create HTTP/1.1\r\n${head}\r\n{`);
+    const answer = await page.raw(`POST /api/do/create HTTP/1.1\r\n${head}\r\n{`);
     expect(answer).toMatch(/^HTTP\/1\.1 413 /);
     expect(answer).toMatch(/\r\nConnection: close\r\n/i);
   });
@@ -99,6 +99,7 @@ describe('a request', () => {
     ['resize', { name: 'a', size: 512 }],
     ['revert', { name: 'a', snapshot: null }],
     ['remove', { name: { toString: 'a' } }],
+    ['grow', { size: '2147483648' }],
   ])('to %s that is not understood never reaches the pool: %j', async (name, body) => {
     const page = await startTestPage();
     const answer = await page.act(name, body);
@@ -116,6 +117,7 @@ describe('a request', () => {
       ['resize', { name: 'a', size: 512, shrink: true }],
       ['revert', { name: 'a', snapshot: 'a@1' }],
       ['remove', { name: '__proto__' }],
+      ['grow', { size: 2 ** 31 }],
     ];
     for (const [name, body] of requests) {
       const answer = await page.act(name, body);
@@ -129,6 +131,7 @@ describe('a request', () => {
       'resize a 512 shrink',
       'revert a a@1',
       'remove __proto__',
+      `grow ${2 ** 31}`,
     ]);
   });
 
@@ -154,8 +157,6 @@ describe('a request', () => {
     const answer = await page.act('create', { name: 'a', size: 512 });
     expect([answer.status, JSON.parse(answer.text).error.code]).toEqual([500, 'ERR_INTERNAL']);
     expect(answer.text).not.toContain('secret');
-    expect(page.logged.join()).toMatch(
-      /POST \/api\/volumes\/create: TypeError: cannot read properties of \/secret\/path/,
-    );
+    expect(page.logged.join()).toMatch(/POST \/api\/do\/create: TypeError: cannot read properties of \/secret\/path/);
   });
 });

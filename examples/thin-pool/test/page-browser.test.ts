@@ -46,7 +46,9 @@ describe.runIf(requireBrowser())('the page in a browser', () => {
     const { tab, complaints, requests } = await openPage(browser, page);
     expect(await tab.title()).toBe('demo · thin-pool');
     const text = (selector: string) => seen(tab.locator(selector));
-    expect(await text('#data-gauge')).toMatch(/Data\s+17 %\s+11 MiB of 64 MiB\s+53 MiB free · warns with 8 MiB left/);
+    expect(await text('#data-gauge')).toMatch(
+      /Data\s+Grow\s+17 %\s+11 MiB of 64 MiB\s+53 MiB free · warns with 8 MiB left/,
+    );
     expect(await text('#metadata-gauge')).toMatch(/1\.02 MiB of 16 MiB\s+15 MiB free · keeps back 1 MiB left/);
     expect(
       await tab.locator('#data-gauge .mark').evaluate((mark: { style: { left: string } }) => mark.style.left),
@@ -148,7 +150,7 @@ describe.runIf(requireBrowser())('the page in a browser', () => {
     await shown(tab, 'second disk');
 
     await button(tab, 'Resize').click();
-    await tab.getByLabel('New size').fill('1');
+    await dialog(tab, 'resize').getByLabel('New size').fill('1');
     await dialog(tab, 'resize').getByRole('button', { name: 'Resize' }).click();
     await tab.getByText('would shrink, and lose what lies behind its new end').waitFor();
     await tab.getByLabel('It may shrink').check();
@@ -194,6 +196,36 @@ describe.runIf(requireBrowser())('the page in a browser', () => {
     await tab.keyboard.press('Escape');
     await tab.getByRole('dialog').waitFor({ state: 'hidden' });
     expect(page.host.calls).toEqual([`create web ${2 ** 30}`]);
+  });
+
+  it('says how the pool is doing, and lets it grow', async () => {
+    const page = await startTestPage({ fake: await demoPool() });
+    const { tab, complaints } = await openPage(browser, page);
+    const doing: [string, RegExp, RegExp][] = [
+      ['out_of_data_space', /^out of data space$/, /is full.*Grow it/],
+      ['out_of_metadata_space', /^out of metadata space$/, /metadata are full/],
+      ['read_only', /^read-only$/, /takes no changes/],
+      ['fail', /^failed$/, /cannot be read/],
+    ];
+    for (const [mode, chip, banner] of doing) {
+      Object.assign(page.host.report, { mode });
+      page.host.emit({ kind: 'mode', message: mode });
+      await tab.getByRole('alert').filter({ hasText: banner }).waitFor();
+      expect(await seen(tab.locator('#mode'))).toMatch(chip);
+    }
+    Object.assign(page.host.report, { mode: 'write', needsCheck: true });
+    await tab.locator('#mode', { hasText: /^healthy, needs a check$/ }).waitFor();
+    await tab.locator('#banner').waitFor({ state: 'hidden' });
+
+    await button(tab, 'Grow').click();
+    await dialog(tab, 'grow').getByLabel('New size').fill('1');
+    await button(tab, 'Grow it').click();
+    await tab.getByRole('alert').filter({ hasText: 'The pool cannot be made smaller.' }).waitFor();
+    await dialog(tab, 'grow').getByLabel('New size').fill('256');
+    await button(tab, 'Grow it').click();
+    await tab.locator('#data-gauge', { hasText: '11\u00a0MiB of 256\u00a0MiB' }).waitFor();
+    expect(page.host.calls).toEqual([`grow ${2 ** 20}`, `grow ${2 ** 28}`]);
+    expect(complaints).toEqual([expect.stringContaining('409')]);
   });
 
   it('shows names as text, whatever they spell, in every place', async () => {
@@ -309,7 +341,7 @@ describe.runIf(requireBrowser())('the page in a browser', () => {
     const page = await startTestPage({ fake });
     await fake.createVolume({ name: 'x'.repeat(200), size: 2 ** 50 });
     Object.assign(fake.report, {
-      mode: 'out-of-data-space',
+      mode: 'out_of_data_space',
       serving: { processId: 1, since: 0, clients: 3, nbd: `nbd+unix:///?socket=/${'long/'.repeat(30)}` },
     });
     const { tab } = await openPage(browser, page, { viewport: { width, height: 800 }, colorScheme });
@@ -398,12 +430,12 @@ describe.runIf(requireBrowser())('the page in a browser', () => {
     expect(await tab.locator('#banner').isVisible()).toBe(false);
   });
 
-  it('shows thousands of volumes', async () => {
+  it('shows a thousand volumes', async () => {
     const fake = new FakePoolHost();
     const page = await startTestPage({ fake });
-    for (let nr = 0; nr < 2000; nr++) await fake.createVolume({ name: `v${nr}`, size: 2 ** 30 });
+    for (let nr = 0; nr < 1000; nr++) await fake.createVolume({ name: `v${nr}`, size: 2 ** 30 });
     const { tab, complaints } = await openPage(browser, page);
-    await tab.getByRole('treeitem').nth(1999).waitFor({ state: 'attached' });
+    await tab.getByRole('treeitem').nth(999).waitFor({ state: 'attached' });
     await tab.locator('[data-name=v0]').focus();
     await tab.keyboard.press('End');
     await shown(tab, 'v999');
@@ -421,7 +453,7 @@ describe.runIf(requireBrowser())('the page in a browser', () => {
       await tab.goto(`http://localhost:${port}/`);
       const act = (how: string) =>
         tab.evaluate(
-          `fetch('${page.origin}/api/volumes/remove', ${how}).then((answer) => 'answer ' + answer.status, () => 'refused')`,
+          `fetch('${page.origin}/api/do/remove', ${how}).then((answer) => 'answer ' + answer.status, () => 'refused')`,
         );
       // With the key, as if it had leaked: the browser asks first, and is told no.
       const key = `Authorization: 'Bearer ${page.token}', 'Content-Type': 'application/json'`;

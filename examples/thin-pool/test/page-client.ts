@@ -75,7 +75,7 @@ export class TestPage {
   act(name: string, body: unknown, headers: Request['headers'] = {}): Promise<Answer> {
     return this.ask({
       method: 'POST',
-      path: `/api/volumes/${name}`,
+      path: `/api/do/${name}`,
       headers: { 'Content-Type': 'application/json', ...headers },
       body: JSON.stringify(body),
     });

@@ -11,9 +11,9 @@ const GUARDED: readonly Request[] = [
   { path: '/api/live' },
   { path: '/api/map?volume=a' },
   { path: '/nowhere' },
-  ...['create', 'snapshot', 'rename', 'resize', 'revert', 'remove'].map((name) => ({
+  ...['create', 'snapshot', 'rename', 'resize', 'revert', 'remove', 'grow'].map((name) => ({
     method: 'POST',
-    path: `/api/volumes/${name}`,
+    path: `/api/do/${name}`,
     headers: { 'Content-Type': 'application/json' },
     body: '{"name":"a","size":1048576}',
   })),
@@ -161,7 +161,7 @@ describe('other web sites', () => {
     const page = await startTestPage();
     const answer = await page.ask({
       method: 'OPTIONS',
-      path: '/api/volumes/create',
+      path: '/api/do/create',
       headers: { Origin: 'http://evil.example', 'Access-Control-Request-Method': 'POST' },
     });
     expect(answer.status).toBe(403);
@@ -184,11 +184,11 @@ describe('methods and paths', () => {
     async (method) => {
       const page = await startTestPage();
       await page.host.createVolume({ name: 'a', size: 512 });
-      for (const name of ['create', 'snapshot', 'rename', 'resize', 'revert', 'remove']) {
-        const answer = await page.ask({ method, path: `/api/volumes/${name}` });
+      for (const name of ['create', 'snapshot', 'rename', 'resize', 'revert', 'remove', 'grow']) {
+        const answer = await page.ask({ method, path: `/api/do/${name}` });
         expect([name, answer.status, answer.headers.allow]).toEqual([name, 405, 'POST']);
       }
-      expect((await page.ask({ method, path: '/api/volumes/remove?name=a' })).status).toBe(405);
+      expect((await page.ask({ method, path: '/api/do/remove?name=a' })).status).toBe(405);
       expect(page.host.calls).toEqual(['create a 512']);
     },
   );
@@ -222,10 +222,10 @@ describe('methods and paths', () => {
       '/page/index.html',
       '/tsconfig.json',
       '/page.css%00.html',
-      '/api/volumes/toString',
-      '/api/volumes/__proto__',
-      '/api/volumes/',
-      '/api/volumes/create/',
+      '/api/do/toString',
+      '/api/do/__proto__',
+      '/api/do/',
+      '/api/do/create/',
       '/constructor',
       `/${'x'.repeat(8000)}`,
     ]) {
@@ -267,8 +267,8 @@ describe('every answer', () => {
     { path: '/api/live', headers: { Authorization: undefined }, status: 401 },
     { path: '/', headers: { Host: 'evil.example' }, status: 403 },
     { path: '/nowhere', status: 404 },
-    { path: '/api/volumes/create', status: 405 },
-    { path: '/api/volumes/create', method: 'POST', body: '{}', status: 415 },
+    { path: '/api/do/create', status: 405 },
+    { path: '/api/do/create', method: 'POST', body: '{}', status: 415 },
   ];
   it.each(asked)(
     '$status at $path forbids scripts of others, frames, sniffing, caches and referrers',
@@ -301,7 +301,7 @@ describe('limits', () => {
     const slow = [
       page.raw(`GET / HTTP/1.1\r\n${host}X-Slow: `),
       page.raw(
-        `POST /api/volumes/create HTTP/1.1\r\n${host}Origin: ${page.origin}\r\nAuthorization: Bearer ${page.token}\r\n` +
+        `POST /api/do/create HTTP/1.1\r\n${host}Origin: ${page.origin}\r\nAuthorization: Bearer ${page.token}\r\n` +
           'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"name":',
       ),
     ];

@@ -41,6 +41,10 @@ const ACTIONS: { readonly [Name in keyof Actions]: Action<Actions[Name]> } = {
     members: { name: 'text' },
     run: (host, request) => host.removeVolume(request),
   },
+  grow: {
+    members: { size: 'bytes' },
+    run: (host, request) => host.growPool(request),
+  },
 };
 
 export const actionNames = Object.keys(ACTIONS) as (keyof Actions)[];

@@ -12,5 +12,6 @@ export type PageHost = Pick<
   | 'resizeVolume'
   | 'revertVolume'
   | 'removeVolume'
+  | 'growPool'
   | 'onEvent'
 >;

@@ -3,7 +3,7 @@
  *
  *   GET  /api/live                  frames, as server-sent events: `event: KIND`, `data: JSON` (LiveFrames)
  *   GET  /api/map?volume=NAME       VolumeMap: the volume's cells, as of the last `sharing` frame
- *   POST /api/volumes/ACTION        an Actions member → ActionAnswer; what changed also arrives as frames
+ *   POST /api/do/ACTION        an Actions member → ActionAnswer; what changed also arrives as frames
  *
  * Every answer that is not 2xx is a FailedAnswer. Names stand in pairs, never as keys of an object: a volume may be called
  * `__proto__`.
@@ -83,6 +83,8 @@ export interface Actions {
   resize: { readonly name: string; readonly size: number; readonly shrink: boolean };
   revert: { readonly name: string; readonly snapshot: string };
   remove: { readonly name: string };
+  /** The pool's data file, to this size. */
+  grow: { readonly size: number };
 }
 
 export interface ActionAnswer {

@@ -6,7 +6,7 @@
  *   GET   / and the page's files     no token needed, there is nothing to see in them     page-files.ts
  *   GET   /api/live                  frames: the pool, rates, events…                     pool-watch.ts, live-feed.ts
  *   GET   /api/map?volume=NAME       one volume's map
- *   POST  /api/volumes/ACTION        the buttons                                          actions.ts
+ *   POST  /api/do/ACTION        the buttons                                          actions.ts
  *
  * Who may ask: guard.ts. What is said: page-protocol.ts. Limits: connections, header and body sizes, time to send a request, open
  * pages; a stranger who fills them keeps the page from being used, not the pool.
@@ -160,7 +160,7 @@ class Routes {
     }
 
     this.#guard.checkToken(request);
-    const action = actionNames.find((name) => path === `/api/volumes/${name}`);
+    const action = actionNames.find((name) => path === `/api/do/${name}`);
     if (action !== undefined) return await this.#act(action, request, response);
     if (path === '/api/live') return this.#live(request, response);
     if (path === '/api/map') return this.#map(request, response, query);

@@ -63,14 +63,20 @@ export function resize(feed, select, volume) {
   const form = prepare('resize-dialog');
   put(form, 'h2', `Resize ${volume.name}`);
   put(form, '[data-part=now]', `It is ${bytes(volume.size)} now.`);
-  const [unit, factor] = UNITS.findLast(([, size]) => volume.size >= Number(size)) ?? ['MiB', 2 ** 20];
-  fillUnits(field(form, 'unit'), String(unit));
-  field(form, 'size').value = String(Number((volume.size / Number(factor)).toFixed(3)));
+  fillSize(form, volume.size);
   ask('resize-dialog', async () => {
     const shrink = /** @type {HTMLInputElement} */ (field(form, 'shrink')).checked;
     await feed.act('resize', { name: volume.name, size: sizeIn(form), shrink });
     select(volume.name);
   });
+}
+
+/** @param {Feed} feed @param {number} size bytes that the data file has */
+export function grow(feed, size) {
+  const form = prepare('grow-dialog');
+  put(form, '[data-part=now]', `The volumes share ${bytes(size)} now.`);
+  fillSize(form, 2 * size);
+  ask('grow-dialog', () => feed.act('grow', { size: sizeIn(form) }));
 }
 
 /** @param {Feed} feed @param {Select} select @param {PoolVolume} volume @param {readonly PoolVolume[]} volumes */
@@ -195,6 +201,13 @@ function problem(form, text) {
 function fillUnits(list, chosen) {
   list.replaceChildren(...UNITS.map(([unit, factor]) => option(String(factor), String(unit))));
   list.value = String(UNITS.find(([unit]) => unit === chosen)?.[1]);
+}
+
+/** @param {HTMLFormElement} form @param {number} size bytes */
+function fillSize(form, size) {
+  const [unit, factor] = UNITS.findLast(([, bytesOfUnit]) => size >= Number(bytesOfUnit)) ?? ['MiB', 2 ** 20];
+  fillUnits(field(form, 'unit'), String(unit));
+  field(form, 'size').value = String(Number((size / Number(factor)).toFixed(3)));
 }
 
 /** @param {string} value @param {string} text */

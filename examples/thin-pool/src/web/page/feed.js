@@ -60,7 +60,7 @@ export class Feed {
   async act(name, request) {
     let response;
     try {
-      response = await fetch(`/api/volumes/${name}`, {
+      response = await fetch(`/api/do/${name}`, {
         method: 'POST',
         headers: { ...this.#headers(), 'Content-Type': 'application/json' },
         body: JSON.stringify(request),

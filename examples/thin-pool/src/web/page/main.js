@@ -163,7 +163,7 @@ function start(token) {
   function select(name) {
     if (name === undefined || state.frame?.volumes.some((volume) => volume.name === name)) state.selected = name;
     else state.awaited = name;
-    draw();
+    drawNow(); // at once: the next key may already be on its way
   }
 }
 
@@ -178,6 +178,9 @@ function wireButtons(feed, select) {
       if (volume !== undefined) act(volume);
     });
   byId('new-volume').addEventListener('click', () => dialogs.createVolume(feed, select));
+  byId('do-grow').addEventListener('click', () => {
+    if (state.frame !== undefined) dialogs.grow(feed, state.frame.pool.data.size);
+  });
   on('do-snapshot', (volume) => dialogs.snapshot(feed, select, volume, false, volumes()));
   on('do-copy', (volume) => dialogs.snapshot(feed, select, volume, true, volumes()));
   on('do-rename', (volume) => dialogs.rename(feed, select, volume));

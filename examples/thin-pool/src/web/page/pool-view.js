@@ -9,12 +9,18 @@ const NR_EVENTS_SHOWN = 200;
 /** What a mode means to somebody who has never heard of it. @type {Record<string, { text: string, tone: string, means?: string }>} */
 const MODES = {
   write: { text: 'healthy', tone: 'good' },
-  'out-of-data-space': {
+  out_of_data_space: {
     text: 'out of data space',
     tone: 'bad',
-    means: 'The data file is full: writes that need new space wait, and then fail. Remove something or grow the pool.',
+    means:
+      'The data file is full: writes that need new space wait for a while, and then fail. Grow it, or remove something.',
   },
-  'read-only': {
+  out_of_metadata_space: {
+    text: 'out of metadata space',
+    tone: 'bad',
+    means: 'The metadata are full: nothing can be changed any more. What was flushed before is safe.',
+  },
+  read_only: {
     text: 'read-only',
     tone: 'bad',
     means: 'The pool takes no changes: it was opened so, or a commit failed. What was flushed before is safe.',
