@@ -95,7 +95,7 @@ function spoil(part: Buffer, chance: Chance): Buffer {
   if (bytes.length === 0) return bytes;
   switch (chance.below(5)) {
     case 0:
-      bytes[chance.below(bytes.length)] ^= 1 << chance.below(8);
+      bytes.writeUInt8(chance.below(256), chance.below(bytes.length));
       return bytes;
     case 1:
       if (bytes.length >= 4) bytes.writeUInt32BE(chance.pick(BORDERS), chance.below(bytes.length - 3));

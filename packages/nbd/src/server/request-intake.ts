@@ -1,8 +1,8 @@
 /**
  * From the bytes of a socket to requests.
  *
- * All requests in one piece are parsed in one go. A WRITE's payload is passed on where it lies when it is whole, and gathered in a pooled
- * buffer when it is not.
+ * All requests in one piece are parsed in one go. A piece is there only until `receive` returns, for the next one is read to the same
+ * place (reused-input.ts): a WRITE's payload is gathered in a pooled buffer.
  *
  * In step: a request that is refused still has its payload consumed first. A magic that is wrong cannot be recovered from, and a payload
  * far beyond the limit is not worth it: both end the connection.
@@ -61,6 +61,8 @@ export class RequestIntake {
   readonly #magic: number;
   #input: Buffer = NO_INPUT;
   #at = 0;
+  /** Whether the input stays as it is; otherwise the socket reads into it next. */
+  #ownsInput = false;
   /** A header that came in parts. */
   readonly #header: Buffer;
   #headerFill = 0;
@@ -97,13 +99,19 @@ export class RequestIntake {
     return !this.#isStalled && !this.#hasStopped && (this.#headerFill > 0 || this.hasPartialRequest);
   }
 
-  /** Takes what the socket received. */
+  /** Takes what the socket received. The bytes are only there until this returns. */
   receive(chunk: Buffer): void {
     if (this.#hasStopped) return;
     // Only a chunk that was on its way when the socket was paused finds an earlier one unfinished.
-    this.#input = this.#at < this.#input.length ? Buffer.concat([this.#input.subarray(this.#at), chunk]) : chunk;
+    this.#ownsInput = this.#at < this.#input.length;
+    this.#input = this.#ownsInput ? Buffer.concat([this.#input.subarray(this.#at), chunk]) : chunk;
     this.#at = 0;
     if (!this.#isStalled) this.#consume();
+    if (!this.#ownsInput && this.#input !== NO_INPUT) {
+      this.#input = Buffer.from(this.#input.subarray(this.#at));
+      this.#at = 0;
+      this.#ownsInput = true;
+    }
   }
 
   /** Goes on after a stall. May stall again. */
@@ -194,16 +202,10 @@ export class RequestIntake {
   }
 
   #takePayload(request: Request, length: number): boolean {
-    if (this.#input.length - this.#at >= length) {
-      request.payload = this.#input.subarray(this.#at, this.#at + length);
-      this.#at += length;
-      this.owner.start(request);
-    } else {
-      request.buffer = this.pool.take(length);
-      request.payload = request.buffer.data(length);
-      this.#receiving = request;
-      this.#received = 0;
-    }
+    request.buffer = this.pool.take(length);
+    request.payload = request.buffer.data(length);
+    this.#receiving = request;
+    this.#received = 0;
     return true;
   }
 

@@ -54,7 +54,7 @@ export interface TransmissionHost {
 
 const FUA = { fua: true } as const;
 /** READs of at least so many bytes ask first where zeros are; below, the question would cost more than the zeros. */
-const SPARSE_READ = 65_536;
+const SPARSE_READ = 131_072;
 export class Transmission implements RequestOwner, IntakeOwner {
   readonly #device: DataDevice;
   readonly #replies: ReplyWriter;
