@@ -8,7 +8,7 @@
 
 import { SECTOR_SIZE } from '@pdata/device';
 import type { ExportSource, MetaContext, MetaExtent } from '@pdata/nbd';
-import type { ThinPool } from '@pdata/thin';
+import type { ThinPool, ThinVolume } from '@pdata/thin';
 import type { ServedSize } from './serve-sizes.js';
 
 /** Bit 0 of a dirty bitmap's flags. */
@@ -20,6 +20,8 @@ export class PoolExports implements ExportSource {
   readonly #pool: ThinPool;
   readonly #readOnly: boolean;
   readonly #sizes: ReadonlyMap<string, ServedSize>;
+  readonly #volumes = new Set<ThinVolume>();
+  hasGivenUp = false;
 
   constructor(pool: ThinPool, sizes: readonly ServedSize[], readOnly: boolean) {
     this.#pool = pool;
@@ -45,13 +47,23 @@ export class PoolExports implements ExportSource {
       readOnly: this.#readOnly,
       name: `thin device ${thinId}`,
     });
+    this.#volumes.add(volume);
     const bases = Array.from(this.#sizes.values(), (other) => other.thinId).filter((id) => id !== thinId);
     return {
       device: volume,
       description: `thin device ${thinId}`,
       contexts: bases.map((baseId) => changedSince(this.#pool, thinId, baseId)),
-      release: () => volume.close(),
+      release: async () => {
+        this.#volumes.delete(volume);
+        await volume.close();
+      },
     };
+  }
+
+  /** Closes what is still open: a write that waits for space, which may be for ever, is given up. */
+  async giveUp(): Promise<void> {
+    this.hasGivenUp = true;
+    await Promise.all(Array.from(this.#volumes, (volume) => volume.close()));
   }
 }
 

@@ -236,6 +236,27 @@ describe('a pool that is served', () => {
     expect(stdout).toContain(' 4/4 - out_of_data_space discard_passdown error_if_no_space - ');
   });
 
+  it('ends also while a write waits for space, which it gives up after five seconds', { timeout: 30_000 }, async () => {
+    const files = await smallPool(4);
+    const served = await serve(files);
+    const device = await open(served, '0');
+    await device.write(10 * BLOCK, new Uint8Array(2 * BLOCK).fill(5));
+    const waiting = device.write(12 * BLOCK, new Uint8Array(512)).catch((error) => error);
+    while (!(await byteAt(device, 10 * BLOCK))) await device.flush(); // the write has its turn before this
+    const { exitCode, stdout, stderr } = await served.end();
+    expect(await waiting).toBeInstanceOf(Error);
+    expect(exitCode).toBe(0);
+    expect(stderr).toContain('warning: the pool is in out-of-data-space mode now');
+    expect(stderr).not.toContain('released');
+    expect(stdout).toContain(' 4/4 - out_of_data_space discard_passdown queue_if_no_space - ');
+    await device.close().catch(() => {});
+    const again = await serve(files, '--read-only');
+    const reader = await open(again, '0');
+    expect(await byteAt(reader, 11 * BLOCK)).toBe(5);
+    await reader.close();
+    await again.end();
+  });
+
   it('tells that it grows into a larger data device', async () => {
     const files = await smallPool(16);
     truncateSync(files.data, 20 * BLOCK);

@@ -7,7 +7,7 @@
  * Not here: the protocol (@pdata/nbd), what becomes of the requests (@pdata/thin).
  * Format: docs/format/thin.md, sections 8 and 11; docs/format/nbd.md.
  */
-import { SECTOR_SIZE, StoreError } from '@pdata/device';
+import { ClosedError, SECTOR_SIZE, StoreError } from '@pdata/device';
 import { formatNbdUri, NbdServer } from '@pdata/nbd';
 import { flag, type OptionTable, repeatable, value } from '../command-line/option-table.js';
 import { anyText, oneOf } from '../command-line/value-types.js';
@@ -132,10 +132,13 @@ async function serve(
     if (io.signal.aborted) resolve();
     else io.signal.addEventListener('abort', () => resolve(), { once: true });
   });
+  const exports = new PoolExports(pool, sizes, readOnly);
   const server = await listening(
-    new PoolExports(pool, sizes, readOnly),
+    exports,
     address,
-    sparing(io, (line) => teller.warn(line)),
+    sparing(io, (line) => {
+      if (!exports.hasGivenUp) teller.warn(line);
+    }),
   );
   const forget = [
     io.onStatusRequest(() => teller.tell('status', { statusLine: pool.statusLine() }, [`pool: ${pool.statusLine()}`])),
@@ -146,11 +149,36 @@ async function serve(
     tellListening(server, sizes, address, teller);
     await stopped;
   } finally {
-    await server.close({ graceMs: GRACE_MS });
+    await ended(server, exports);
     for (const end of forget) end();
   }
   if (!readOnly) await pool.commit();
   return pool.statusLine();
+}
+
+/** Ends the service: clients may finish what they have begun, but not for ever. */
+async function ended(server: NbdServer, exports: PoolExports): Promise<void> {
+  // What waits for space in the pool has no end of its own, and nothing else would keep the process from ending before it.
+  const impatient = setTimeout(() => void exports.giveUp().catch(() => {}), GRACE_MS);
+  try {
+    await server.close({ graceMs: GRACE_MS });
+  } catch (cause) {
+    const all: readonly unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
+    // A volume that was closed here cannot be flushed as the server would: the pool's last commit does it.
+    const causes = exports.hasGivenUp ? all.filter((error) => !(error instanceof ClosedError)) : all;
+    if (causes.length === 0) return;
+    throw new ToolError(
+      'ERR_FLUSH',
+      `what clients had written could not be made durable: ${causes.map(messageOf).join('; ')}`,
+      {
+        effect: 'what they had flushed before is there; what they wrote after that may be lost',
+        nextStep: 'check the metadata (thin_check), and the devices that it and the data are on',
+      },
+      { cause },
+    );
+  } finally {
+    clearTimeout(impatient);
+  }
 }
 
 function tellListening(server: NbdServer, sizes: readonly ServedSize[], { tls }: ServeAddress, teller: Teller): void {
