@@ -11,7 +11,8 @@
  *   4. `from` must not change, and `into` must not be read, until the promise settles; neither is kept after it.
  *   5. A range that is not whole sectors or leaves the device is a `RangeError`; a length of 0 is fine, and does nothing.
  *   6. What the medium refuses is a `DeviceError` with the system's error as its `cause`; a write to a device that is
- *      read-only is a `ReadOnlyError`; after `close` everything is a `ClosedError`. All of it as rejections, never thrown.
+ *      read-only is a `ReadOnlyError` (a `flush` of one resolves: there is nothing to make durable); after `close` everything is a
+ *      `ClosedError`. All of it as rejections, never thrown.
  *   7. A failed flush is not made good by a later one: each later flush fails too, until the device is opened anew.
  *   8. `close` waits for what is in flight. It does not flush.
  */
