@@ -167,6 +167,45 @@ describe('an environment', () => {
     }
   });
 
+  it('is refused when a page of its trees is damaged, and opened when that page is not in use', async () => {
+    const environment = open(path, { create: true });
+    const pool = environment.createPool('pool', { nrBlocks: 1000 });
+    for (let first = 0; first < 1000; first += 250) {
+      pool.write(first, new Uint8Array(250 * 4096).fill(3));
+      pool.flush();
+    }
+    await environment.close();
+    const file = join(path, 'data.mdb');
+    const good = readFileSync(file);
+    let nrRefused = 0;
+    let nrOpened = 0;
+    for (let pageNr = 1; pageNr < good.byteLength / 4096; pageNr++) {
+      const [branch, leaf, meta] = [1, 2, 8];
+      const at = pageNr * 4096;
+      const flags = good.readUInt16LE(at + 18);
+      if (![branch, leaf, meta].includes(flags) || Number(good.readBigUInt64LE(at)) !== pageNr) continue;
+      for (const damage of [Buffer.alloc(4096), Buffer.alloc(4096, 0xff), Buffer.alloc(4096, 'damage')]) {
+        const bad = Buffer.from(good);
+        damage.copy(bad, at);
+        writeFileSync(file, bad);
+        try {
+          const opened = LmdbEnvironment.open(path, { mode: 'read' });
+          expect(firstBytes(opened.openPool('pool')).every((byte) => byte === 3)).toBe(true);
+          await opened.close();
+          nrOpened++;
+        } catch (error) {
+          expect(error).toBeInstanceOf(DeviceOpenError);
+          expect((error as Error).message).toMatch(
+            /its data\.mdb is damaged: page \d+ is no .*; restore it from a copy$/,
+          );
+          nrRefused++;
+        }
+      }
+    }
+    expect(nrRefused, 'pages in use').toBeGreaterThan(3 * 10);
+    expect(nrOpened, 'pages of older commits').toBeGreaterThan(0);
+  });
+
   it('is opened when its file is shorter than its superblock says, but nothing is missing', async () => {
     const environment = open(path, { create: true });
     environment.createPool('pool', { nrBlocks: 10 }).close();
