@@ -4,7 +4,7 @@
  * Trees are walked millions of times a second and their blocks are cached, so a promise a block would cost more than the
  * block. What may take long, a flush, has an asynchronous form besides.
  *
- * Contract, kept by every implementation and tested by one suite (test/metadata-device-contract.ts):
+ * Contract, kept by every implementation and tested by one suite (`metadataDeviceConformance` of `@pdata/testing`):
  *   1. What `write` returned from, `read` returns; what a completed `flush` covered survives a loss of power.
  *   2. Between two flushes writes may reach the medium in any order, or in part: callers must not rely on order.
  *   3. `read` and `write` move whole runs of blocks in one request, and throw `RangeError` outside the device.
