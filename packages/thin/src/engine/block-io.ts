@@ -8,7 +8,7 @@
  */
 import type { DataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
-import type { OpenThin } from './open-thin.js';
+import type { VolumeAccess } from './open-thin.js';
 import type { PoolCore } from './pool-core.js';
 import { type BlockWrite, provision } from './provisioning.js';
 
@@ -16,13 +16,12 @@ const FUA = { fua: true };
 
 /** Reads `into.length` bytes from byte `at` of a virtual block. */
 export async function readInBlock(
-  core: PoolCore,
-  thin: OpenThin,
-  externalOrigin: DataDevice | undefined,
+  volume: VolumeAccess,
   virtualBlock: number,
   at: number,
   into: Uint8Array,
 ): Promise<void> {
+  const { core, thin, externalOrigin } = volume;
   const begin = virtualBlock * core.blockSize + at;
   const entry = thin.queue.enter(virtualBlock, begin, begin + into.length, false);
   try {
@@ -49,14 +48,13 @@ async function readOrigin(origin: DataDevice, offset: number, into: Uint8Array):
  * `thin.writers`, and is let out while it waits for space.
  */
 export async function writeInBlock(
-  core: PoolCore,
-  thin: OpenThin,
-  externalOrigin: DataDevice | undefined,
+  volume: VolumeAccess,
   virtualBlock: number,
   at: number,
   from: Uint8Array,
   fua: boolean,
 ): Promise<boolean> {
+  const { core, thin } = volume;
   const begin = virtualBlock * core.blockSize + at;
   const entry = thin.queue.enter(virtualBlock, begin, begin + from.length, true);
   let noSpace: NoSpaceError | undefined;
@@ -71,28 +69,21 @@ export async function writeInBlock(
     }
     thin.queue.widen(entry, virtualBlock * core.blockSize, (virtualBlock + 1) * core.blockSize);
     if (!entry.granted) await thin.queue.granting(entry);
-    if (
-      await provision(core, thin, { virtualBlock, at, length: from.length, from, keepAllocated: false, externalOrigin })
-    )
-      return false;
+    if (await provision(volume, { virtualBlock, at, length: from.length, from, keepAllocated: false })) return false;
   } catch (error) {
     if (!waitsForSpace(core, error)) throw error;
     noSpace = error;
   } finally {
     thin.queue.leave(entry);
   }
-  if (noSpace !== undefined) await waitForSpace(core, thin);
-  return writeInBlock(core, thin, externalOrigin, virtualBlock, at, from, fua);
+  if (noSpace !== undefined) await waitForSpace(volume);
+  return writeInBlock(volume, virtualBlock, at, from, fua);
 }
 
 /** As {@link writeInBlock}, of zeros, for which an unmapped block is as good as a mapped one unless it is to be `provisioned`. */
-export async function zeroInBlock(
-  core: PoolCore,
-  thin: OpenThin,
-  write: BlockWrite,
-  provisioned: boolean,
-): Promise<void> {
-  const { virtualBlock, at, length, externalOrigin, keepAllocated } = write;
+export async function zeroInBlock(volume: VolumeAccess, write: BlockWrite, provisioned: boolean): Promise<void> {
+  const { core, thin, externalOrigin } = volume;
+  const { virtualBlock, at, length, keepAllocated } = write;
   const blockBegin = virtualBlock * core.blockSize;
   const entry = thin.queue.enter(virtualBlock, blockBegin + at, blockBegin + at + length, true);
   let noSpace: NoSpaceError | undefined;
@@ -107,15 +98,15 @@ export async function zeroInBlock(
     }
     thin.queue.widen(entry, blockBegin, blockBegin + core.blockSize);
     if (!entry.granted) await thin.queue.granting(entry);
-    if (await provision(core, thin, write)) return;
+    if (await provision(volume, write)) return;
   } catch (error) {
     if (!waitsForSpace(core, error)) throw error;
     noSpace = error;
   } finally {
     thin.queue.leave(entry);
   }
-  if (noSpace !== undefined) await waitForSpace(core, thin);
-  return zeroInBlock(core, thin, write, provisioned);
+  if (noSpace !== undefined) await waitForSpace(volume);
+  return zeroInBlock(volume, write, provisioned);
 }
 
 function waitsForSpace(core: PoolCore, error: unknown): error is NoSpaceError {
@@ -123,11 +114,12 @@ function waitsForSpace(core: PoolCore, error: unknown): error is NoSpaceError {
 }
 
 /** It has written nothing yet: so it does not hold up a snapshot, nor anybody who wants the same block. */
-async function waitForSpace(core: PoolCore, thin: OpenThin): Promise<void> {
+async function waitForSpace(volume: VolumeAccess): Promise<void> {
+  const { core, thin } = volume;
   if (core.mode !== 'out_of_data_space') return; // there is some again already, or no hope of any
   thin.writers.leave();
   try {
-    await core.space.wait(thin);
+    await core.space.wait(volume);
   } finally {
     await thin.writers.enter();
   }

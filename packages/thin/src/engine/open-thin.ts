@@ -1,5 +1,7 @@
-/** A thin device while volumes of it are open: what they share, however many there are. */
+/** A thin device while volumes of it are open: what they share, however many there are; and what is each one's own. */
+import type { DataDevice } from '@pdata/device';
 import { Gate } from './gate.js';
+import type { PoolCore } from './pool-core.js';
 import { RequestQueue } from './request-queue.js';
 
 export class OpenThin {
@@ -18,4 +20,12 @@ export class OpenThin {
   constructor(thinId: number) {
     this.thinId = thinId;
   }
+}
+
+/** What the requests of one volume work on. */
+export interface VolumeAccess {
+  readonly core: PoolCore;
+  readonly thin: OpenThin;
+  /** What unmapped blocks are read from. */
+  readonly externalOrigin: DataDevice | undefined;
 }

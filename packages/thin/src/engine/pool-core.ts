@@ -324,16 +324,15 @@ export class PoolCore {
     if (from === to || from === 'fail') return;
     this.#mode = to;
     if (to === 'out_of_data_space' && !this.settings.errorIfNoSpace) {
-      this.space.begin(() =>
-        this.events.emit('mode', { from: to, to, reason: 'writes have waited too long for space' }),
-      );
+      this.space.begin(() => this.#tellMode(to, to, 'writes have waited too long'));
     }
-    this.events.emit('mode', {
-      from,
-      to,
-      reason: `switching pool to ${modeInWords(to, this.errorIfNoSpace)} mode: ${reason}`,
-    });
+    this.#tellMode(from, to, reason);
     if (to !== 'out_of_data_space') this.space.retry(); // those who wait find out
+  }
+
+  #tellMode(from: PoolMode, to: PoolMode, why: string): void {
+    const reason = `switching pool to ${modeInWords(to, this.errorIfNoSpace)} mode: ${why}`;
+    this.events.emit('mode', { from, to, reason });
   }
 
   /** Grows into devices that have grown, and leaves the modes that this ends. The gate is closed. */

@@ -16,7 +16,7 @@ import type { DataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
 import type { Mapping } from '../metadata/mappings.js';
 import { AbortedChangesError } from './errors.js';
-import type { OpenThin } from './open-thin.js';
+import type { VolumeAccess } from './open-thin.js';
 import type { PoolCore } from './pool-core.js';
 
 /** What is written into one virtual block. */
@@ -29,18 +29,17 @@ export interface BlockWrite {
   readonly from: Uint8Array | undefined;
   /** Of zeros: whether the data device is to keep space for them. */
   readonly keepAllocated: boolean;
-  /** Where unmapped blocks are read from. */
-  readonly externalOrigin: DataDevice | undefined;
 }
 
 /**
  * Gives the block a data block, unless it turns out to have one. False then: look again.
  * @throws {@link NoSpaceError} when there is none
  */
-export async function provision(core: PoolCore, thin: OpenThin, write: BlockWrite): Promise<boolean> {
+export async function provision(volume: VolumeAccess, write: BlockWrite): Promise<boolean> {
+  const { core } = volume;
   for (let nrTries = 0; ; nrTries++) {
     try {
-      return await core.changing(() => provisionInside(core, thin, write));
+      return await core.changing(() => provisionInside(volume, write));
     } catch (error) {
       if (!(error instanceof NoSpaceError)) throw error;
       if (nrTries > 0) {
@@ -53,7 +52,8 @@ export async function provision(core: PoolCore, thin: OpenThin, write: BlockWrit
   }
 }
 
-async function provisionInside(core: PoolCore, thin: OpenThin, write: BlockWrite): Promise<boolean> {
+async function provisionInside(volume: VolumeAccess, write: BlockWrite): Promise<boolean> {
+  const { core, thin } = volume;
   core.refuseUnchangeable();
   // An abort may have changed it while this waited at the gate.
   const old = core.metadata.find(thin.thinId, write.virtualBlock);
@@ -61,7 +61,7 @@ async function provisionInside(core: PoolCore, thin: OpenThin, write: BlockWrite
   const dataBlock = core.allocate();
   const { nrAborts } = core;
   try {
-    await fill(core, dataBlock, write, old);
+    await fill(volume, dataBlock, write, old);
   } catch (error) {
     if (nrAborts === core.nrAborts) giveBack(core, dataBlock);
     throw error;
@@ -82,9 +82,14 @@ function giveBack(core: PoolCore, dataBlock: number): void {
 }
 
 /** Writes all that `dataBlock` is to hold. */
-async function fill(core: PoolCore, dataBlock: number, write: BlockWrite, old: Mapping | undefined): Promise<void> {
+async function fill(
+  { core, externalOrigin }: VolumeAccess,
+  dataBlock: number,
+  write: BlockWrite,
+  old: Mapping | undefined,
+): Promise<void> {
   const { data, blockSize, settings } = core;
-  const { at, length, from, externalOrigin, virtualBlock, keepAllocated } = write;
+  const { at, length, from, virtualBlock, keepAllocated } = write;
   const begin = dataBlock * blockSize;
   if (length === blockSize) {
     if (from === undefined) await data.writeZeroes(begin, blockSize, { keepAllocated });

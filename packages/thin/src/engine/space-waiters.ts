@@ -18,6 +18,7 @@ export class SpaceWaiters {
   #waiters: Waiter[] = [];
   #timer: unknown;
   #timedOut = false;
+  readonly #gone = new WeakSet<object>();
 
   /** @param timeout milliseconds, 0: for ever */
   constructor(timers: Timers, timeout: number) {
@@ -41,14 +42,15 @@ export class SpaceWaiters {
       this.#timer = undefined;
       this.#timedOut = true;
       expired();
-      this.fail(`no free data block was had in ${this.#timeout} ms`);
+      this.#fail(`there was none for ${this.#timeout} ms`);
     }, this.#timeout);
   }
 
   /** Resolves when it is worth another try. */
   wait(owner: object): Promise<void> {
     return new Promise((retry, fail) => {
-      this.#waiters.push({ owner, retry, fail });
+      if (this.#gone.has(owner)) fail(givenUp('the volume is being closed'));
+      else this.#waiters.push({ owner, retry, fail });
     });
   }
 
@@ -62,13 +64,23 @@ export class SpaceWaiters {
     for (const { retry } of waiters) retry();
   }
 
-  /** Those who wait (all, or those of one owner) will not get any. */
-  fail(why: string, owner?: object): void {
+  /** A volume is closed: it does not wait any more. */
+  leave(owner: object): void {
+    this.#gone.add(owner);
     const waiters = this.#waiters;
-    this.#waiters = owner === undefined ? [] : waiters.filter((waiter) => waiter.owner !== owner);
-    for (const waiter of waiters) {
-      if (owner !== undefined && waiter.owner !== owner) continue;
-      waiter.fail(new NoSpaceError('data', `the write was given up: ${why}; grow the pool's data device, or discard`));
-    }
+    this.#waiters = waiters.filter((waiter) => waiter.owner !== owner);
+    for (const waiter of waiters) if (waiter.owner === owner) waiter.fail(givenUp('the volume is being closed'));
+  }
+
+  #fail(why: string): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const { fail } of waiters) fail(givenUp(why));
   }
 }
+
+const givenUp = (why: string): NoSpaceError =>
+  new NoSpaceError(
+    'data',
+    `a write that waited for a free data block was given up: ${why}; grow the pool's data device, or discard`,
+  );

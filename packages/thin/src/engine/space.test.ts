@@ -300,3 +300,23 @@ it('a pool whose metadata and data grow while volumes are written to keeps all o
   expect(await shown(volume)).toEqual(Array.from({ length: 200 }, (_, block) => [1 + block, BLOCK]));
   await closeSound(all);
 });
+
+it('a volume that is closed gives up what it waits for, and no other volume of the same device does', async () => {
+  const all = await full();
+  const other = await all.pool.openVolume(0, { size: 8 * BLOCK });
+  const writes = [
+    watched(all.volume.write(4 * BLOCK, bytesOf(2, 512))),
+    watched(other.write(5 * BLOCK, bytesOf(2, 512))),
+  ];
+  await quiet();
+  await all.volume.close();
+  await quiet();
+  expect(writes.map(({ state }) => state)).toEqual(['ERR_NO_SPACE', 'waits']);
+  const another = await all.pool.openVolume(0, { size: 8 * BLOCK });
+  writes.push(watched(another.write(6 * BLOCK, bytesOf(2, 512))));
+  await quiet();
+  await all.pool.close();
+  await quiet();
+  expect(writes.map(({ state }) => state)).toEqual(['ERR_NO_SPACE', 'ERR_NO_SPACE', 'ERR_NO_SPACE']);
+  expectSound(all.metadata);
+});

@@ -25,7 +25,7 @@ import {
 import { readInBlock, writeInBlock, zeroInBlock } from './block-io.js';
 import { unmapBlocks } from './discards.js';
 import { AbortedChangesError, PoolModeError } from './errors.js';
-import type { OpenThin } from './open-thin.js';
+import type { OpenThin, VolumeAccess } from './open-thin.js';
 import { inWords, type PoolCore } from './pool-core.js';
 import { canChange } from './pool-mode.js';
 import { type ThinStatus, thinStatus, thinStatusLine } from './status.js';
@@ -49,9 +49,9 @@ export class ThinVolume implements DataDevice {
   readonly name: string;
   readonly readOnly: boolean;
   readonly hints: DataDeviceHints;
+  readonly #access: VolumeAccess;
   readonly #core: PoolCore;
   readonly #thin: OpenThin;
-  readonly #externalOrigin: DataDevice | undefined;
   readonly #released: (volume: ThinVolume) => void;
   #size: number;
   #nrInFlight = 0;
@@ -62,7 +62,7 @@ export class ThinVolume implements DataDevice {
   constructor(core: PoolCore, thin: OpenThin, options: OpenVolumeOptions, released: (volume: ThinVolume) => void) {
     this.#core = core;
     this.#thin = thin;
-    this.#externalOrigin = options.externalOrigin;
+    this.#access = { core, thin, externalOrigin: options.externalOrigin };
     this.#released = released;
     this.name = options.name ?? `thin ${thin.thinId}`;
     this.readOnly = (options.readOnly ?? false) || core.data.readOnly;
@@ -103,8 +103,7 @@ export class ThinVolume implements DataDevice {
     if (into.byteLength === 0) return;
     this.#nrInFlight++;
     try {
-      if (at + into.byteLength <= blockSize)
-        await readInBlock(this.#core, this.#thin, this.#externalOrigin, virtualBlock, at, into);
+      if (at + into.byteLength <= blockSize) await readInBlock(this.#access, virtualBlock, at, into);
       else await this.#readBlocks(offset, into);
     } finally {
       this.#ended();
@@ -127,7 +126,7 @@ export class ThinVolume implements DataDevice {
       } else if (at + from.byteLength <= blockSize) {
         if (!writers.tryEnter()) await writers.enter();
         try {
-          durable = await writeInBlock(this.#core, this.#thin, this.#externalOrigin, virtualBlock, at, from, fua);
+          durable = await writeInBlock(this.#access, virtualBlock, at, from, fua);
         } finally {
           writers.leave();
         }
@@ -213,7 +212,7 @@ export class ThinVolume implements DataDevice {
   }
 
   async #close(): Promise<void> {
-    if (this.#thin.nrVolumes === 1) this.#core.space.fail(`${this.name} was closed`, this.#thin);
+    this.#core.space.leave(this.#access);
     if (this.#nrInFlight > 0) {
       await new Promise<void>((drained) => {
         this.#drained = drained;
@@ -239,14 +238,7 @@ export class ThinVolume implements DataDevice {
 
   #readBlocks(offset: number, into: Uint8Array): Promise<void> {
     return this.#inBlocks(offset, offset + into.byteLength, (virtualBlock, at, begin, length) =>
-      readInBlock(
-        this.#core,
-        this.#thin,
-        this.#externalOrigin,
-        virtualBlock,
-        at,
-        into.subarray(begin - offset, begin - offset + length),
-      ),
+      readInBlock(this.#access, virtualBlock, at, into.subarray(begin - offset, begin - offset + length)),
     );
   }
 
@@ -255,9 +247,7 @@ export class ThinVolume implements DataDevice {
     await this.#asWriters(nrBlocksTouched(offset, end, this.#core.blockSize), (ended) =>
       this.#inBlocks(offset, end, (virtualBlock, at, begin, length) =>
         writeInBlock(
-          this.#core,
-          this.#thin,
-          this.#externalOrigin,
+          this.#access,
           virtualBlock,
           at,
           from.subarray(begin - offset, begin - offset + length),
@@ -296,7 +286,7 @@ export class ThinVolume implements DataDevice {
 
   get #zeroesByUnmapping(): boolean {
     // A block that is provisioned without zeroing would show what it held before, in what was to be zeros.
-    return this.#externalOrigin === undefined && !this.#core.settings.skipBlockZeroing;
+    return this.#access.externalOrigin === undefined && !this.#core.settings.skipBlockZeroing;
   }
 
   /** The parts of blocks at the ends first, then the whole blocks between them. */
@@ -329,9 +319,8 @@ export class ThinVolume implements DataDevice {
             length,
             from: undefined,
             keepAllocated,
-            externalOrigin: this.#externalOrigin,
           };
-          return zeroInBlock(this.#core, this.#thin, write, provisioned).finally(ended);
+          return zeroInBlock(this.#access, write, provisioned).finally(ended);
         }),
       );
       at = next;
@@ -377,7 +366,7 @@ export class ThinVolume implements DataDevice {
 
   /** Returns how far it knows. */
   async #unmappedAllocation(extents: AllocationExtent[], begin: number, end: number): Promise<number> {
-    const origin = this.#externalOrigin;
+    const origin = this.#access.externalOrigin;
     let at = begin;
     const originEnd = Math.min(end, origin?.size ?? 0);
     if (origin !== undefined && at < originEnd) {
