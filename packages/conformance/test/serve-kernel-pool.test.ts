@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { openFileDataDevice, openFileMetadataDevice } from '@pdata/device/node';
 import { ThinPool } from '@pdata/thin';
@@ -19,6 +19,7 @@ import {
   requireKernel,
   requireNbdTools,
   requireTools,
+  runAside,
   runGuest,
   type Scratch,
   startServer,
@@ -116,6 +117,24 @@ describe.runIf(isJudged)('a pool that the kernel made', () => {
     expect(fixture(name).sums.size).toBe(4);
     await end(served);
     expect([files.metadata, files.data].map((path) => sha256(readFileSync(path)))).toEqual(before);
+  });
+
+  it('is served encrypted, to nobody else', async () => {
+    const files = copyOf('thin-basic');
+    const [certificates, key] = [scratch.path('pki'), scratch.path('key.pem')];
+    mkdirSync(certificates);
+    const certificate = `${certificates}/ca-cert.pem`;
+    const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
+    const name = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-days', '3650'];
+    await outputOf('openssl', ['req', '-x509', ...curve, '-nodes', '-keyout', key, '-out', certificate, ...name]);
+    const served = await serve(files, '--read-only', '--tls-cert', certificate, '--tls-key', key);
+    const encrypted = `${served.uri(0).replace('nbd', 'nbds')}&tls-certificates=${certificates}&tls-hostname=localhost`;
+    await outputOf('nbdcopy', [encrypted, scratch.path('copy')]);
+    expect(sha256(readFileSync(scratch.path('copy')))).toBe(fixture('thin-basic').sums.get(0));
+    const plain = await runAside('nbdcopy', [served.uri(0), scratch.path('plain')]);
+    expect(plain.status).not.toBe(0);
+    expect(plain.stderr).toContain('server requires TLS');
+    await end(served);
   });
 
   it('is the kernel’s again after it was written to, snapshotted and trimmed, and ours after that', async () => {

@@ -7,6 +7,7 @@
  * Not here: the protocol (@pdata/nbd), what becomes of the requests (@pdata/thin).
  * Format: docs/format/thin.md, sections 8 and 11; docs/format/nbd.md.
  */
+import { resolve } from 'node:path';
 import { ClosedError, SECTOR_SIZE, StoreError } from '@pdata/device';
 import { formatNbdUri, NbdServer } from '@pdata/nbd';
 import { flag, type OptionTable, repeatable, value } from '../command-line/option-table.js';
@@ -184,7 +185,7 @@ async function ended(server: NbdServer, exports: PoolExports): Promise<void> {
 function tellListening(server: NbdServer, sizes: readonly ServedSize[], { tls }: ServeAddress, teller: Teller): void {
   const { address } = server;
   const target =
-    'socketPath' in address ? { socketPath: address.socketPath } : { host: address.host, port: address.port };
+    'socketPath' in address ? { socketPath: resolve(address.socketPath) } : { host: address.host, port: address.port };
   const uri = (exportName?: string): string =>
     formatNbdUri({ target, tls: tls !== undefined, ...(exportName === undefined ? {} : { exportName }) });
   const exports = sizes.map(({ thinId, size, isGiven, mappedBlocks }) => ({
