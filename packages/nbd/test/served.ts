@@ -86,7 +86,8 @@ export async function until(holds: () => boolean): Promise<void> {
 }
 
 /** As `toEqual`, for a megabyte: compares at once, and says where the first difference is. */
-export function expectBytes(actual: Uint8Array, expected: Uint8Array): void {
+export function expectBytes(actual: Uint8Array | undefined, expected: Uint8Array): void {
+  if (actual === undefined) throw new Error('no bytes to compare');
   expect(actual.length).toBe(expected.length);
   if (Buffer.compare(actual, expected) === 0) return;
   const at = actual.findIndex((byte, index) => byte !== expected[index]);

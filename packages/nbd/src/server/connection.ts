@@ -72,8 +72,11 @@ export class Connection {
   #toDrop = 0;
   #input: Buffer | undefined;
   #isAnswering = false;
+  /** The answer being worked on, or the last one. */
+  #answering: Promise<void> = Promise.resolve();
   #isClosing = false;
 
+  readonly #peer: string;
   #silentSweeps = 0;
   #bytesAtSweep = 0;
   readonly #startedAt = performance.now();
@@ -87,6 +90,8 @@ export class Connection {
     const raw = readingIntoOneBuffer(accepted, (chunk) => this.#onData(chunk));
     this.raw = raw;
     this.#socket = raw;
+    const { remoteAddress, remotePort } = raw;
+    this.#peer = remoteAddress === undefined ? 'unix' : `${remoteAddress}:${remotePort}`;
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -105,10 +110,9 @@ export class Connection {
   }
 
   get info(): NbdClientInfo {
-    const { remoteAddress, remotePort } = this.raw;
     return {
       id: this.id,
-      peer: remoteAddress === undefined ? 'unix' : `${remoteAddress}:${remotePort}`,
+      peer: this.#peer,
       encrypted: this.#haggling.isEncrypted,
       exportName: this.#shared?.name,
       nrRequests: this.#transmission?.nrRequests ?? 0,
@@ -252,7 +256,7 @@ export class Connection {
 
   #answer(data: Buffer): void {
     this.#beginAnswer();
-    void this.#haggling.answer(this.#option, data).then((answer) => this.#carryOut(answer));
+    this.#answering = this.#haggling.answer(this.#option, data).then((answer) => this.#carryOut(answer));
   }
 
   #answerWith(answer: Answer): void {
@@ -268,10 +272,7 @@ export class Connection {
   #carryOut(answer: Answer): void {
     if (answer.after === 'transmission') this.#shared = answer.shared;
     const socket = this.#socket;
-    if (socket.destroyed) {
-      if (answer.after === 'transmission') void this.#giveBack();
-      return;
-    }
+    if (socket.destroyed || this.#isClosing) return; // what was opened is given back in #closed
     if (answer.after === 'close') {
       if (answer.bytes.length > 0) socket.write(answer.bytes);
       this.#close();
@@ -342,16 +343,13 @@ export class Connection {
 
   async #closed(): Promise<void> {
     this.#socket.destroy();
+    await this.#answering; // it may be opening an export at this moment
     await this.#transmission?.abandon();
     await this.#haggling.end();
-    await this.#giveBack();
-    this.#resolveClosed();
-  }
-
-  async #giveBack(): Promise<void> {
     const shared = this.#shared;
     this.#shared = undefined;
     if (shared !== undefined) await this.host.exports.release(shared);
+    this.#resolveClosed();
   }
 }
 

@@ -51,6 +51,8 @@ const NO_INPUT = Buffer.alloc(0);
 const DROP_FACTOR = 4;
 /** The u64 of the effect length and up to so many u32 ids, in the payload of BLOCK_STATUS. */
 const MAX_STATUS_PAYLOAD = 8 + 4 * 1024;
+/** 8192 extents of 16 bytes: the most that BLOCK_STATUS answers for one context. */
+const STATUS_COST = 131_072;
 const SHUTTING_DOWN = new RequestRefused(NBD_ERROR.ESHUTDOWN, 'the server is shutting down');
 
 export class RequestIntake {
@@ -166,7 +168,7 @@ export class RequestIntake {
     const length = extended ? u64At(bytes, at + REQUEST_AT.length) : bytes.readUInt32BE(at + REQUEST_AT.length);
     const hasPayload = extended ? (flags & COMMAND_FLAG.PAYLOAD_LEN) !== 0 : command === COMMAND.WRITE;
     const payload = hasPayload ? length : 0;
-    const cost = Math.min(command === COMMAND.READ ? length : payload, maxPayload);
+    const cost = costOf(command, length, payload, maxPayload);
     if (!this.owner.mayTake(cost)) {
       this.#isStalled = true;
       return false;
@@ -246,4 +248,10 @@ export class RequestIntake {
     this.owner.refuse(request, this.#refusal);
     return true;
   }
+}
+
+/** Bytes of memory that a request may need, the answer included. */
+function costOf(command: number, length: number, payload: number, maxPayload: number): number {
+  if (command === COMMAND.READ) return Math.min(length, maxPayload);
+  return command === COMMAND.BLOCK_STATUS ? STATUS_COST : Math.min(payload, maxPayload);
 }

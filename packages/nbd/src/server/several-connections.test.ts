@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { RawClient } from '../../test/raw-client.js';
 import { expectBytes, MIB, patternBytes, serve, until } from '../../test/served.js';
 import { COMMAND, COMMAND_FLAG, OPTION } from '../protocol/constants.js';
-import { encodeInfoRequest, encodeMetaContextRequest } from '../protocol/options.js';
+import { encodeInfoRequest, encodeMetaContextRequest, encodeOption } from '../protocol/options.js';
 
 const { READ, WRITE, FLUSH, DISC } = COMMAND;
 
@@ -146,6 +146,27 @@ describe('an export', () => {
     (await releasing())();
     await until(() => server.clients.length === 0);
   });
+
+  it.each([OPTION.SET_META_CONTEXT, OPTION.GO, OPTION.INFO])(
+    'is released when its client left while option %i was opening it',
+    async (option) => {
+      const { server, exports } = await serve();
+      const client = await RawClient.haggling(server);
+      await client.agree(OPTION.STRUCTURED_REPLY);
+      const open = exports.open.bind(exports);
+      let opening: (() => void) | undefined;
+      exports.open = (name) => new Promise((resolve) => (opening = () => resolve(open(name))));
+      const setRequest = encodeMetaContextRequest({ name: 'disk', queries: ['base:allocation'] });
+      const goRequest = encodeInfoRequest({ name: 'disk', infoTypes: [] });
+      client.send(encodeOption(option, option === OPTION.SET_META_CONTEXT ? setRequest : goRequest));
+      await until(() => opening !== undefined);
+      client.close();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      opening?.();
+      await until(() => server.clients.length === 0);
+      expect([exports.nrOpened, exports.nrReleased]).toEqual([1, 1]);
+    },
+  );
 
   it('that failed to open can be opened later', async () => {
     const { server, exports } = await serve();
