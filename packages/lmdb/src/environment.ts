@@ -51,6 +51,11 @@ export interface OpenPoolOptions {
   readonly maxStagedBytes?: number;
 }
 
+export interface CreatePoolOptions extends Omit<OpenPoolOptions, 'mode'> {
+  /** Size in blocks of 4096 bytes, 1 to 2^31; `grow` enlarges it later. */
+  readonly nrBlocks: number;
+}
+
 export class LmdbEnvironment {
   readonly #store: Store;
   readonly #open = new Set<LmdbMetadataDevice>();
@@ -116,10 +121,7 @@ export class LmdbEnvironment {
    * @throws {@link DeviceOpenError} when there is a pool of that name
    * @throws {RangeError} when `nrBlocks` is no size, or `name` no name
    */
-  createPool(
-    name: string,
-    { nrBlocks, ...options }: { readonly nrBlocks: number; readonly maxStagedBytes?: number },
-  ): LmdbMetadataDevice {
+  createPool(name: string, { nrBlocks, maxStagedBytes }: CreatePoolOptions): LmdbMetadataDevice {
     this.#requireWritable('create a pool');
     requireName(name);
     const label = this.#label(name);
@@ -139,7 +141,7 @@ export class LmdbEnvironment {
       void pdata.put(FORMAT_KEY, encode({ ...format, nextPoolId: format.nextPoolId + 1 }));
       return pool;
     });
-    return this.#openForWriting(name, record.id, options.maxStagedBytes);
+    return this.#openForWriting(name, record.id, maxStagedBytes);
   }
 
   /**
@@ -156,7 +158,8 @@ export class LmdbEnvironment {
   }
 
   /**
-   * Removes the pool, its blocks and its catalogue. Readers that have it open keep their commit. Takes time with its size.
+   * Removes the pool, its blocks and its catalogue. Readers that have it open keep their commit. O(stored blocks),
+   * some microseconds each, in the foreground, and two syncs for every 8192 entries.
    * @throws as {@link openPool} for a writer: a pool that somebody writes is not deleted
    */
   deletePool(name: string): void {

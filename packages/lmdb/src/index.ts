@@ -3,7 +3,7 @@
  * @packageDocumentation
  */
 export { Catalogue } from './catalogue.js';
-export { LmdbEnvironment, type OpenPoolOptions } from './environment.js';
+export { type CreatePoolOptions, LmdbEnvironment, type OpenPoolOptions } from './environment.js';
 export { EnvironmentFullError, LmdbUnavailableError } from './errors.js';
 export { type CopyOptions, exportImage, importImage } from './image.js';
 export { LmdbMetadataDevice } from './lmdb-metadata-device.js';
