@@ -65,16 +65,14 @@ export class FakePoolHost implements PageHost {
 
   async volumes(): Promise<VolumeReport[]> {
     if (this.broken !== undefined) throw this.broken;
-    return [...this.#volumes.values()]
-      .map(({ report, blocks, io }) => ({ ...report, mapped: blocks.size * BLOCK_SIZE, io: { ...io } }))
-      .sort((a, b) => (a.name < b.name ? -1 : 1));
+    return [...this.#volumes.values()].map(reportOf).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   async createVolume({ name, size }: { name: string; size: number }): Promise<VolumeReport> {
     this.calls.push(`create ${name} ${size}`);
     const made = this.#add(name, 'volume', size);
     this.emit({ kind: 'volume', message: `volume "${name}" was created`, volume: name });
-    return await this.#reportOf(made);
+    return reportOf(made);
   }
 
   async snapshot(request: { origin: string; name: string; writable?: boolean }): Promise<VolumeReport> {
@@ -84,7 +82,7 @@ export class FakePoolHost implements PageHost {
     made.report = { ...made.report, origin: request.origin };
     made.blocks = new Map(origin.blocks);
     this.emit({ kind: 'volume', message: `"${request.name}" was made from "${request.origin}"`, volume: request.name });
-    return await this.#reportOf(made);
+    return reportOf(made);
   }
 
   async renameVolume({ name, to }: { name: string; to: string }): Promise<VolumeReport> {
@@ -98,7 +96,7 @@ export class FakePoolHost implements PageHost {
       if (other.report.origin === name) other.report = { ...other.report, origin: to };
     }
     this.emit({ kind: 'volume', message: `"${name}" is called "${to}" now`, volume: to });
-    return await this.#reportOf(volume);
+    return reportOf(volume);
   }
 
   async resizeVolume(request: { name: string; size: number; shrink?: boolean }): Promise<VolumeReport> {
@@ -111,7 +109,7 @@ export class FakePoolHost implements PageHost {
       );
     }
     volume.report = { ...volume.report, size: request.size };
-    return await this.#reportOf(volume);
+    return reportOf(volume);
   }
 
   async removeVolume({ name }: { name: string }): Promise<void> {
@@ -129,7 +127,7 @@ export class FakePoolHost implements PageHost {
     volume.blocks = new Map(this.#get(snapshot).blocks);
     volume.report = { ...volume.report, origin: snapshot };
     this.emit({ kind: 'volume', message: `"${name}" was reverted to "${snapshot}"`, volume: name });
-    return await this.#reportOf(volume);
+    return reportOf(volume);
   }
 
   async growPool({ size }: { size: number }): Promise<PoolReport> {
@@ -208,12 +206,10 @@ export class FakePoolHost implements PageHost {
     if (this.broken !== undefined) throw this.broken;
     if (this.#volumes.has(name)) throw new PoolError('ERR_NAME_TAKEN', `the name "${name}" is taken`);
   }
+}
 
-  async #reportOf({ report }: FakeVolume): Promise<VolumeReport> {
-    const found = (await this.volumes()).find(({ name }) => name === report.name);
-    if (found === undefined) throw new Error(`the fake pool lost ${report.name}`);
-    return found;
-  }
+function reportOf({ report, blocks, io }: FakeVolume): VolumeReport {
+  return { ...report, mapped: blocks.size * BLOCK_SIZE, io: { ...io } };
 }
 
 function cellsOf(

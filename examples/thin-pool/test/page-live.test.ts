@@ -60,6 +60,17 @@ describe('an open page', () => {
     expect((await page.ask({ path: '/api/map' })).status).toBe(200);
   });
 
+  it('gets coarser maps of very many volumes, so that all of them take little memory', async () => {
+    const page = await startTestPage();
+    for (let nr = 0; nr < 5000; nr++) await page.host.createVolume({ name: `v${nr}`, size: 2 ** 30 });
+    const { data } = await page.frame(({ kind }) => kind === 'sharing');
+    expect(data.exclusive).toHaveLength(5000);
+    const { text } = await page.ask({ path: '/api/map?volume=v4999' });
+    const nrCells = JSON.parse(text).row.mapped.length;
+    expect(nrCells * 5000).toBeLessThanOrEqual(500_000);
+    expect(nrCells).toBeGreaterThan(50);
+  });
+
   it('gets events of all kinds in their order', async () => {
     const page = await startTestPage();
     const told: string[] = [];

@@ -20,8 +20,10 @@ const EASE = 4;
 const EASE_OF_SHARING = 19;
 /** How long it goes on asking after the last page has gone, ms. */
 const AFTERGLOW = 60_000;
-/** Cells of a map, what a page has room for. */
-const NR_CELLS = 512;
+/** Cells of a map: what a page has room for… */
+const MAX_CELLS = 512;
+/** …but all maps together, which are kept until the next ones, take a few megabytes at most. */
+const MAX_CELLS_OF_ALL = 500_000;
 
 export class PoolWatch {
   readonly rates = new IoRates();
@@ -140,13 +142,14 @@ export class PoolWatch {
     if (this.#feed.nrPages === 0) return;
     this.#sharingIsAsked = true;
     this.#sharingOf = of;
-    void this.#askSharing();
+    const nrCells = Math.floor(MAX_CELLS_OF_ALL / (volumes.length + 1));
+    void this.#askSharing(Math.max(1, Math.min(MAX_CELLS, nrCells)));
   }
 
-  async #askSharing(): Promise<void> {
+  async #askSharing(cells: number): Promise<void> {
     const began = performance.now();
     try {
-      const map = await this.#host.sharing({ cells: NR_CELLS });
+      const map = await this.#host.sharing({ cells });
       if (this.#isClosed) return;
       const version = ++this.#sharingVersion;
       this.#sharing = { version, map };
