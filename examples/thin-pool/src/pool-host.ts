@@ -190,6 +190,9 @@ export interface ByteRange {
 }
 
 export interface DiffPage {
+  /** Of the two that were compared, since names may change between two pages. */
+  readonly identity: string;
+  readonly baseIdentity: string;
   readonly ranges: ByteRange[];
   readonly next?: number;
 }

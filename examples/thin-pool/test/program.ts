@@ -22,7 +22,10 @@ export interface Ended {
 }
 
 /** Runs a command to its end. */
-export function thinPool(args: readonly string[], options: { input?: Uint8Array; cwd?: string } = {}): Ended {
+export function thinPool(
+  args: readonly string[],
+  options: { input?: Uint8Array; cwd?: string; uid?: number; gid?: number } = {},
+): Ended {
   const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, ...args], {
     ...options,
     maxBuffer: 2 ** 30,

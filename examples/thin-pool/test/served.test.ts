@@ -1,6 +1,6 @@
 /** A pool while `serve` has it open: NBD clients, other commands, the end. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { connectNbd, listNbdExports } from '@pdata/nbd';
 import { seededRandom } from '@pdata/testing';
@@ -9,8 +9,9 @@ import { listenForCommands } from '../src/control/control-server.js';
 import { connectToHost } from '../src/control/remote-host.js';
 import { LocalPoolHost } from '../src/pool/local-host.js';
 import type { PoolEvent } from '../src/pool-host.js';
+import { PoolExports } from '../src/serve/pool-exports.js';
 import { servePool } from '../src/serve/serve-pool.js';
-import { BLOCK, MiB, names, noise, read, testPools } from './pools.js';
+import { BLOCK, MiB, names, noise, read, testPools, write } from './pools.js';
 import { buildProgram, openScratch, PROGRAM, startServing, thinPool } from './program.js';
 import { runCommand } from './run-command.js';
 
@@ -111,6 +112,33 @@ describe('a pool that is served', () => {
       { 'export-name': 'disk', contexts: ['base:allocation', 'qemu:dirty-bitmap:since-monday'] },
       { 'export-name': 'since-monday', is_read_only: true, contexts: ['base:allocation'] },
     ]);
+  });
+
+  it('knows an export and its snapshots when they are renamed, and their names given to others', async () => {
+    await using pools = testPools();
+    const host = await pools.make();
+    await host.createVolume({ name: 'disk', size: MiB });
+    await host.snapshot({ origin: 'disk', name: 'before' });
+    await write(host, 'disk', BLOCK, noise(BLOCK, 1));
+    const served = (await new PoolExports(host).open('disk'))!;
+    const [changed] = served.contexts!;
+    const expected = [
+      { length: BLOCK, flags: 0 },
+      { length: BLOCK, flags: 1 },
+      { length: MiB - 2 * BLOCK, flags: 0 },
+    ];
+    expect(await changed!.extents(0, MiB)).toEqual(expected);
+    await host.renameVolume({ name: 'before', to: 'older' });
+    await host.snapshot({ origin: 'disk', name: 'before' });
+    await host.renameVolume({ name: 'disk', to: 'root' });
+    expect(await changed!.extents(0, MiB)).toEqual(expected);
+    expect(await changed!.extents(BLOCK + 512, BLOCK)).toEqual([
+      { length: BLOCK - 512, flags: 1 },
+      { length: 512, flags: 0 },
+    ]);
+    await host.removeVolume({ name: 'older' });
+    await expect(changed!.extents(0, MiB)).rejects.toThrow('"before" has been removed meanwhile');
+    await served.release!();
   });
 
   it('lets nobody but its owner connect', async () => {
@@ -265,6 +293,34 @@ describe('the program', () => {
     expect(busy.err).toMatch(/^thin-pool: the pool ".*" is in use by another process: wait until it is done\n$/);
     await host.close();
     expect(thinPool(['check', pool])).toMatchObject({ exitCode: 0 });
+  });
+
+  // Root may write anywhere, and gives up its rights for this; others take theirs away from the directory.
+  it('says what it may not write or open', () => {
+    using scratch = openScratch();
+    const pool = scratch.path('pool');
+    thinPool(['create', pool, '--size', '1M', '--raw']);
+    const as = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+    chmodSync(scratch.path(), 0o555);
+    chmodSync(pool, 0o555);
+    for (const name of ['data', 'metadata', 'catalogue']) chmodSync(`${pool}/${name}`, 0o444);
+    try {
+      for (const [args, sentence] of [
+        [['create', scratch.path('new')], 'cannot make the directory'],
+        [['status', pool], 'permission denied'],
+        [['serve', pool, '--no-page'], 'permission denied'],
+        [['volume', 'create', pool, 'x', '1M'], 'permission denied'],
+      ] as const) {
+        const refused = thinPool(args, as);
+        expect({ args, ...refused }).toMatchObject({ exitCode: 1, out: '' });
+        expect(refused.err).toMatch(/^thin-pool: [^\n]+\n$/);
+        expect(refused.err).toContain(sentence);
+      }
+      expect(thinPool(['check', pool], as)).toMatchObject({ exitCode: 0, err: '' }); // it only reads
+    } finally {
+      chmodSync(scratch.path(), 0o755);
+      chmodSync(pool, 0o755);
+    }
   });
 
   it('ends quietly when nobody reads on', () => {

@@ -10,7 +10,10 @@ import type { PoolParts } from './pool-directory.js';
 
 const SLICE_MS = 15;
 
-/** @param look yields where it may be interrupted */
+/**
+ * What is looked at is the last commit at the moment of the call.
+ * @param look yields where it may be interrupted
+ */
 export async function lookAtCommitted<T>(
   parts: PoolParts,
   look: (device: MetadataDevice) => Generator<unknown, T>,
@@ -44,7 +47,7 @@ export async function inSlices<T>(steps: Generator<unknown, T>): Promise<T> {
 }
 
 /** Its blocks, and nothing that would change or close it. */
-function readOnlyView(device: MetadataDevice): MetadataDevice {
+export function readOnlyView(device: MetadataDevice): MetadataDevice {
   const refuse = () => {
     throw new TypeError('a view for reading');
   };

@@ -97,7 +97,7 @@ describe.each(['lmdb', 'raw'] as const)('a %s pool', (format) => {
     const host = await pools.make('pool', { format });
     await host.createVolume({ name: 'disk', size: 4 * MiB + 512 });
     await host.snapshot({ origin: 'disk', name: 'empty' });
-    expect(await host.diff({ name: 'disk', base: 'empty' })).toEqual({ ranges: [] });
+    expect((await host.diff({ name: 'disk', base: 'empty' })).ranges).toEqual([]);
     await write(host, 'disk', BLOCK, noise(512, 1));
     await write(host, 'disk', 2 * BLOCK, noise(512, 2));
     await write(host, 'disk', 4 * MiB, noise(512, 3));
@@ -105,9 +105,13 @@ describe.each(['lmdb', 'raw'] as const)('a %s pool', (format) => {
       { offset: BLOCK, length: 2 * BLOCK },
       { offset: 4 * MiB, length: 512 },
     ];
-    expect(await host.diff({ name: 'disk', base: 'empty' })).toEqual({ ranges });
-    expect(await host.diff({ name: 'empty', base: 'disk' })).toEqual({ ranges });
-    expect(await host.diff({ name: 'disk', base: 'disk' })).toEqual({ ranges: [] });
+    expect(await host.diff({ name: 'disk', base: 'empty' })).toEqual({
+      ranges,
+      identity: (await host.volume({ name: 'disk' })).identity,
+      baseIdentity: (await host.volume({ name: 'empty' })).identity,
+    });
+    expect((await host.diff({ name: 'empty', base: 'disk' })).ranges).toEqual(ranges);
+    expect((await host.diff({ name: 'disk', base: 'disk' })).ranges).toEqual([]);
     expect((await host.diff({ name: 'disk', base: 'empty', from: BLOCK + 4096 })).ranges[0]).toEqual({
       offset: BLOCK + 4096,
       length: 2 * BLOCK - 4096,

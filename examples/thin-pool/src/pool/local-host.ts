@@ -4,9 +4,9 @@
  * What changes volumes is done one after the other; their I/O goes on meanwhile. A change is durable, in metadata and catalogue,
  * when its promise resolves; when it rejects, everything is as before.
  */
-import { type DataDevice, StoreError } from '@pdata/device';
+import type { DataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
-import { ThinPool, type ThinPoolOptions } from '@pdata/thin';
+import { ThinMetadata, ThinPool, type ThinPoolOptions } from '@pdata/thin';
 import { POOL_KEY, type VolumeRecord } from '../catalogue/records.js';
 import { type CataloguedVolume, VolumeCatalogue } from '../catalogue/volume-catalogue.js';
 import {
@@ -24,9 +24,10 @@ import {
 import { checkName } from '../words/names.js';
 import { PoolError, quoted } from '../words/pool-error.js';
 import { checkVolumeSize, formatSize, plural } from '../words/sizes.js';
+import { readOnlyView } from './committed-state.js';
 import { LocalReceiving } from './local-receiving.js';
 import { OpenVolumes } from './open-volumes.js';
-import { checkOpenPool } from './pool-check.js';
+import { beginCheck } from './pool-check.js';
 import {
   createParts,
   newIdentity,
@@ -325,7 +326,8 @@ export class LocalPoolHost implements PoolHost {
     const size = Math.max(volume.record.size, base.record.size);
     const from = request.from ?? 0;
     if (!Number.isSafeInteger(from) || from < 0) throw new PoolError('ERR_SIZE', `${from} is no place to begin at`);
-    if (from >= size || volume.thinId === base.thinId) return { ranges: [] };
+    const identities = { identity: volume.record.identity, baseIdentity: base.record.identity };
+    if (from >= size || volume.thinId === base.thinId) return { ranges: [], ...identities };
     const begin = Math.floor(from / this.#blockSize);
     const end = Math.ceil(size / this.#blockSize);
     const ranges: ByteRange[] = [];
@@ -336,19 +338,20 @@ export class LocalPoolHost implements PoolHost {
       if (last !== undefined && last.offset + last.length === offset) {
         ranges[ranges.length - 1] = { offset: last.offset, length: until - last.offset };
       } else {
-        if (ranges.length === MAX_RANGES) return { ranges, next: offset };
+        if (ranges.length === MAX_RANGES) return { ranges, next: offset, ...identities };
         ranges.push({ offset, length: until - offset });
       }
     }
-    return { ranges };
+    return { ranges, ...identities };
   }
 
   async sharing(request: { readonly cells?: number } = {}): Promise<SharingMap> {
     return await mapSharing(this.#parts, this.#pool, this.#catalogue, request.cells ?? 512);
   }
 
-  check(): Promise<CheckReport> {
-    return this.#inTurn(() => checkOpenPool(this.#parts, this.#pool));
+  async check(): Promise<CheckReport> {
+    const { over } = await this.#inTurn(() => beginCheck(this.#parts, this.#pool));
+    return await over;
   }
 
   growPool(request: { readonly size: number }): Promise<PoolReport> {
@@ -368,17 +371,19 @@ export class LocalPoolHost implements PoolHost {
     });
   }
 
-  async openVolume({ name, mode }: { readonly name: string; readonly mode: 'read' | 'write' }): Promise<DataDevice> {
-    const { thinId, record } = this.#catalogue.find(name);
-    if (mode === 'write' && record.kind === 'snapshot') {
-      throw new PoolError('ERR_NOT_A_SNAPSHOT', `${quoted(record.name)} is a snapshot and cannot be written to`);
-    }
-    const volume = await this.#pool.openVolume(thinId, {
-      size: record.size,
-      readOnly: mode === 'read',
-      name: `${record.kind} ${quoted(record.name)}`,
+  openVolume({ name, mode }: { readonly name: string; readonly mode: 'read' | 'write' }): Promise<DataDevice> {
+    return this.#inTurn(async () => {
+      const { thinId, record } = this.#catalogue.find(name);
+      if (mode === 'write' && record.kind === 'snapshot') {
+        throw new PoolError('ERR_NOT_A_SNAPSHOT', `${quoted(record.name)} is a snapshot and cannot be written to`);
+      }
+      const volume = await this.#pool.openVolume(thinId, {
+        size: record.size,
+        readOnly: mode === 'read',
+        name: `${record.kind} ${quoted(record.name)}`,
+      });
+      return this.#open.add(thinId, volume, volume.name);
     });
-    return this.#open.add(thinId, volume, volume.name);
   }
 
   onEvent(listener: (event: PoolEvent) => void): () => void {
@@ -498,10 +503,12 @@ export class LocalPoolHost implements PoolHost {
   }
 }
 
-/** Warn when a sixteenth of the data is left, at most 4 GiB. */
-function lowWaterMark({ data }: PoolParts): number {
-  const SMALLEST_BLOCK = 64 * 1024;
-  return Math.floor(Math.min(data.size / 16, 4 * 1024 ** 3) / SMALLEST_BLOCK);
+/** In data blocks: warn when a sixteenth of the data is left, at most 4 GiB. */
+function lowWaterMark({ metadata, data }: PoolParts): number {
+  const opened = ThinMetadata.open(readOnlyView(metadata));
+  const blockSize = opened.dataBlockSize * SECTOR;
+  opened.close();
+  return Math.floor(Math.min(data.size / 16, 4 * 1024 ** 3) / blockSize);
 }
 
 function checkBlockSize(blockSize: number): void {
@@ -519,5 +526,5 @@ function inWords(error: unknown): unknown {
       cause: error,
     });
   }
-  return error instanceof StoreError ? error : error;
+  return error;
 }

@@ -82,14 +82,16 @@ export class LocalReceiving implements Receiving {
     });
   }
 
-  async open({ identity }: { readonly identity: string }): Promise<DataDevice> {
-    const { pool, open } = this.#context;
-    const { thinId, record } = this.#find(identity);
-    if (open.nrUsers(thinId) > 0) {
-      throw new PoolError('ERR_IN_USE', `${quoted(record.name)} is being received by another command just now`);
-    }
-    const name = `incoming snapshot ${quoted(record.name)}`;
-    return open.add(thinId, await pool.openVolume(thinId, { size: record.size, name }), name);
+  open({ identity }: { readonly identity: string }): Promise<DataDevice> {
+    const { pool, open, inTurn } = this.#context;
+    return inTurn(async () => {
+      const { thinId, record } = this.#find(identity);
+      if (open.nrUsers(thinId) > 0) {
+        throw new PoolError('ERR_IN_USE', `${quoted(record.name)} is being received by another command just now`);
+      }
+      const name = `incoming snapshot ${quoted(record.name)}`;
+      return open.add(thinId, await pool.openVolume(thinId, { size: record.size, name }), name);
+    });
   }
 
   progress({ identity, offset, checksum, position }: { readonly identity: string } & StreamProgress): Promise<void> {

@@ -5,8 +5,7 @@
  */
 import type { MetadataDevice } from '@pdata/device';
 import { checkThin, ThinMetadata, type ThinPool } from '@pdata/thin';
-import type { CatalogueStore } from '../catalogue/catalogue-file.js';
-import { problemOfRecord, thinIdOf, type VolumeRecord } from '../catalogue/records.js';
+import { type CatalogueRecord, problemOfRecord, thinIdOf, type VolumeRecord } from '../catalogue/records.js';
 import type { CheckFinding, CheckReport } from '../pool-host.js';
 import { quoted } from '../words/pool-error.js';
 import { formatSize } from '../words/sizes.js';
@@ -17,19 +16,25 @@ import { openParts, type PoolParts } from './pool-directory.js';
 export async function checkPoolDirectory(directory: string): Promise<CheckReport> {
   const parts = await openParts(directory, 'read');
   try {
-    return await inSlices(checkAll(parts, parts.metadata));
+    return await inSlices(checkAll(parts, [...parts.catalogue.entries()], parts.metadata));
   } finally {
     await parts.close();
   }
 }
 
-/** Checks a pool that is open here, at its last commit. */
-export async function checkOpenPool(parts: PoolParts, pool: ThinPool): Promise<CheckReport> {
+/**
+ * Checks a pool that is open here, at its last commit.
+ * @returns when it has begun, what resolves when it is over: only the beginning must not be disturbed by other changes
+ */
+export async function beginCheck(parts: PoolParts, pool: ThinPool): Promise<{ readonly over: Promise<CheckReport> }> {
   await pool.commit();
-  return await lookAtCommitted(parts, (device) => checkAll(parts, device));
+  const entries = [...parts.catalogue.entries()];
+  return { over: lookAtCommitted(parts, (device) => checkAll(parts, entries, device)) };
 }
 
-function* checkAll(parts: PoolParts, device: MetadataDevice): Generator<unknown, CheckReport> {
+type Entries = readonly (readonly [key: string, record: CatalogueRecord])[];
+
+function* checkAll(parts: PoolParts, entries: Entries, device: MetadataDevice): Generator<unknown, CheckReport> {
   const findings: CheckFinding[] = [];
   const steps = checkThin(device);
   for (let step = steps.next(); ; step = steps.next()) {
@@ -45,7 +50,7 @@ function* checkAll(parts: PoolParts, device: MetadataDevice): Generator<unknown,
     if (summary.fatal === 0) {
       const { nrDataBlocks, blockSize, thinIds } = outline(device);
       findings.push(...checkData(parts, nrDataBlocks * blockSize));
-      const catalogue = checkCatalogue(parts.catalogue, thinIds);
+      const catalogue = checkCatalogue(entries, thinIds);
       findings.push(...catalogue.findings);
       notes.push(...catalogue.notes);
     } else notes.push('Catalogue and data file were not compared with metadata that are damaged.');
@@ -80,14 +85,14 @@ function checkData({ data }: PoolParts, expected: number): CheckFinding[] {
 }
 
 /** What opening the pool puts right by itself is a note, not a finding. */
-function checkCatalogue(store: CatalogueStore, thinIds: Set<number>): { findings: CheckFinding[]; notes: string[] } {
+function checkCatalogue(entries: Entries, thinIds: Set<number>): { findings: CheckFinding[]; notes: string[] } {
   const findings: CheckFinding[] = [];
   const notes: string[] = [];
   const seen = new Map<string, number>();
   const unnamed = new Set(thinIds);
   const find = (severity: CheckFinding['severity'], message: string) =>
     findings.push({ where: 'catalogue', severity, message });
-  for (const [key, stored] of store.entries()) {
+  for (const [key, stored] of entries) {
     const thinId = thinIdOf(key);
     if (thinId === undefined) continue;
     const problem = problemOfRecord(stored);

@@ -5,7 +5,7 @@
  * and then copies only these. The map is made from the metadata when it is asked for; nothing has to be tracked before.
  */
 import type { ExportSource, MetaContext, MetaExtent, NbdExport } from '@pdata/nbd';
-import type { PoolHost, VolumeReport } from '../pool-host.js';
+import type { DiffPage, PoolHost, VolumeReport } from '../pool-host.js';
 import { PoolError, quoted } from '../words/pool-error.js';
 import { formatSize } from '../words/sizes.js';
 
@@ -58,17 +58,33 @@ export class PoolExports implements ExportSource {
 const describe = ({ kind, size, origin }: VolumeReport): string =>
   `${kind} of ${formatSize(size)}${origin === undefined ? '' : `, made from ${origin}`}`;
 
-/** Both are looked up by identity each time: they may be renamed while the export is in use. */
+/** Both may be renamed while the export is in use, and their names given to others: what counts is who was compared. */
 function changedSince(host: PoolHost, volume: VolumeReport, snapshot: VolumeReport): MetaContext {
-  const nameOf = async ({ name, thinId, identity }: VolumeReport): Promise<string> => {
-    const now = (await host.volumes()).find((each) => each.thinId === thinId && each.identity === identity);
-    if (now === undefined) throw new PoolError('ERR_NO_SUCH_VOLUME', `"${name}" has been removed meanwhile`);
-    return now.name;
+  let [name, base] = [volume.name, snapshot.name];
+  const diff = async (from: number): Promise<DiffPage | undefined> => {
+    const page = await host.diff({ name, base, from }).catch((error: unknown) => {
+      if (error instanceof PoolError && error.code === 'ERR_NO_SUCH_VOLUME') return undefined;
+      throw error;
+    });
+    return page?.identity === volume.identity && page.baseIdentity === snapshot.identity ? page : undefined;
+  };
+  const findNames = async (): Promise<void> => {
+    const volumes = await host.volumes();
+    const named = ({ identity, name: former }: VolumeReport): string => {
+      const now = volumes.find((each) => each.identity === identity);
+      if (now !== undefined) return now.name;
+      throw new PoolError('ERR_NO_SUCH_VOLUME', `${quoted(former)} has been removed meanwhile`);
+    };
+    [name, base] = [named(volume), named(snapshot)];
   };
   return {
     name: `${CONTEXT_PREFIX}${snapshot.name}`,
     async extents(offset, length) {
-      const page = await host.diff({ name: await nameOf(volume), base: await nameOf(snapshot), from: offset });
+      let page = await diff(offset);
+      while (page === undefined) {
+        await findNames();
+        page = await diff(offset);
+      }
       return extentsOf(page.ranges, offset, Math.min(offset + length, page.next ?? Number.POSITIVE_INFINITY));
     },
   };
