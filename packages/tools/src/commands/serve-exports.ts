@@ -13,8 +13,9 @@ import type { ServedSize } from './serve-sizes.js';
 
 /** Bit 0 of a dirty bitmap's flags. */
 const DIRTY = 1;
-/** Ranges in one answer; who asked comes again for the rest. */
-const MOST_RANGES = 4096;
+/** Ranges in one answer, and virtual blocks looked at for it, which takes milliseconds; who asked comes again for the rest. */
+const MOST_RANGES = 1024;
+const MOST_BLOCKS = 65_536;
 
 export class PoolExports implements ExportSource {
   readonly #pool: ThinPool;
@@ -73,14 +74,16 @@ export function changedSince(pool: ThinPool, thinId: number, baseId: number): Me
   return {
     name: `qemu:dirty-bitmap:${baseId}`,
     extents: async (offset, length) => {
-      const end = offset + length;
+      const begin = Math.floor(offset / blockBytes);
+      const end = Math.min(offset + length, (begin + MOST_BLOCKS) * blockBytes);
       const extents: MetaExtent[] = [];
+      await new Promise((resolve) => setImmediate(resolve)); // the map of a whole volume must not hold up other clients
       let at = offset;
       const upTo = (to: number, flags: number): void => {
         if (to > at) extents.push({ length: to - at, flags });
         at = Math.max(at, to);
       };
-      const ranges = pool.changedRanges(thinId, baseId, Math.floor(offset / blockBytes), Math.ceil(end / blockBytes));
+      const ranges = pool.changedRanges(thinId, baseId, begin, Math.ceil(end / blockBytes));
       for (const range of ranges) {
         upTo(Math.min(range.begin * blockBytes, end), 0);
         upTo(Math.min(range.end * blockBytes, end), DIRTY);

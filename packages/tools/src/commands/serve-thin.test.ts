@@ -174,6 +174,24 @@ describe('a pool that is served', () => {
     await served.end();
   });
 
+  it('tells it of a large volume piece by piece', async () => {
+    const files = await smallPool();
+    const served = await serve(files, '--volume-size', '600G');
+    const device = await open(served, '0', ['qemu:dirty-bitmap:1']);
+    const far = 500 * 2 ** 30;
+    await device.write(far, new Uint8Array(512).fill(3));
+    const extents: number[][] = [];
+    for (let at = 0; at < device.size; at += (extents.at(-1) as number[])[1] as number) {
+      const [first] = await device.extents('qemu:dirty-bitmap:1', at, device.size - at);
+      expect(first).toMatchObject({ offset: at });
+      extents.push([at, first?.length ?? 0, first?.flags ?? 0]);
+    }
+    expect(extents.filter(([, , flags]) => flags === 1)).toEqual([[far, BLOCK, 1]]);
+    expect(extents.reduce((sum, [, length]) => sum + (length as number), 0)).toBe(device.size);
+    await device.close();
+    await served.end();
+  });
+
   it('has no other exports; the only volume of a pool is the default one', async () => {
     const served = await serve(kernelPool());
     for (const name of ['3', '', '00', '0x0', ' 0', '-1', 'v0'])
