@@ -212,6 +212,7 @@ describe.runIf(requireNbdTools())('a snapshot of a volume that is being written 
       const fio = outputOf('fio', [
         '--name=x',
         '--ioengine=nbd',
+        '--verify_state_save=0',
         `--uri=${service.uri('0')}`,
         '--rw=randwrite',
         '--bs=4k',
@@ -394,6 +395,7 @@ describe.runIf(requireNbdTools() && requireTools() && requireKernel())('the kern
       await outputOf('fio', [
         '--name=x',
         '--ioengine=nbd',
+        '--verify_state_save=0',
         `--uri=${service.uri('4')}`,
         '--rw=randrw',
         '--bsrange=512-128k',
