@@ -9,6 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { setNeedsCheck } from '../../test/damage.js';
 import { kernelImage, type Ran, runTool, scratchDirectory, writeImage } from '../../test/run-tool.js';
 import { InterruptedError } from '../io/io.js';
+import { changedSince } from './serve-exports.js';
 
 const BLOCK = 65_536;
 const MIB = 2 ** 20;
@@ -48,6 +49,16 @@ async function smallPool(nrDataBlocks = 16): Promise<PoolFiles> {
   await data.close();
   metadata.close();
   return files;
+}
+
+async function withPool(files: PoolFiles, work: (pool: ThinPool) => Promise<void>): Promise<void> {
+  const metadata = openFileMetadataDevice(files.metadata, { mode: 'write' });
+  const data = await openFileDataDevice(files.data, { mode: 'write' });
+  const pool = await ThinPool.open(metadata, data);
+  await work(pool);
+  await pool.close();
+  await data.close();
+  metadata.close();
 }
 
 interface Served {
@@ -174,22 +185,30 @@ describe('a pool that is served', () => {
     await served.end();
   });
 
-  it('tells it of a large volume piece by piece', async () => {
-    const files = await smallPool();
-    const served = await serve(files, '--volume-size', '600G');
-    const device = await open(served, '0', ['qemu:dirty-bitmap:1']);
-    const far = 500 * 2 ** 30;
-    await device.write(far, new Uint8Array(512).fill(3));
-    const extents: number[][] = [];
-    for (let at = 0; at < device.size; at += (extents.at(-1) as number[])[1] as number) {
-      const [first] = await device.extents('qemu:dirty-bitmap:1', at, device.size - at);
-      expect(first).toMatchObject({ offset: at });
-      extents.push([at, first?.length ?? 0, first?.flags ?? 0]);
-    }
-    expect(extents.filter(([, , flags]) => flags === 1)).toEqual([[far, BLOCK, 1]]);
-    expect(extents.reduce((sum, [, length]) => sum + (length as number), 0)).toBe(device.size);
-    await device.close();
-    await served.end();
+  it('tells it of a volume of terabytes in pieces, and from the middle of a block on', async () => {
+    await withPool(await smallPool(), async (pool) => {
+      const far = 2 * 2 ** 40;
+      const size = 3 * 2 ** 40;
+      const volume = await pool.openVolume(0, { size });
+      await volume.write(far, new Uint8Array(512).fill(3));
+      const { extents } = changedSince(pool, 0, 1);
+      const dirty: number[][] = [];
+      let nrQuestions = 0;
+      for (let at = 0; at < size; nrQuestions++) {
+        for (const { length, flags } of await extents(at, size - at)) {
+          if (flags === 1) dirty.push([at, length]);
+          at += length;
+        }
+      }
+      expect(dirty).toEqual([[far, BLOCK]]);
+      expect(nrQuestions).toBeGreaterThan(100);
+      expect(await extents(far + 512, 1024)).toEqual([{ length: 1024, flags: 1 }]);
+      expect(await extents(far - 512, BLOCK)).toEqual([
+        { length: 512, flags: 0 },
+        { length: BLOCK - 512, flags: 1 },
+      ]);
+      await volume.close();
+    });
   });
 
   it('has no other exports; the only volume of a pool is the default one', async () => {
@@ -198,13 +217,7 @@ describe('a pool that is served', () => {
       await expect(open(served, name), name).rejects.toThrow();
     await served.end();
     const files = await smallPool();
-    const metadata = openFileMetadataDevice(files.metadata, { mode: 'write' });
-    const data = await openFileDataDevice(files.data, { mode: 'write' });
-    const pool = await ThinPool.open(metadata, data);
-    await pool.deleteThin(1);
-    await pool.close();
-    await data.close();
-    metadata.close();
+    await withPool(files, (pool) => pool.deleteThin(1));
     const one = await serve(files);
     expect(await byteAt(await open(one, ''), 0)).toBe(1);
     await one.end();
