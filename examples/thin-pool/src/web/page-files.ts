@@ -12,6 +12,7 @@ export interface PageFile {
 
 // From src/web and from dist/web alike.
 const FOLDER = new URL('../../src/web/page/', import.meta.url);
+const STYLES = ['base.css', 'pool.css', 'controls.css', 'fitting.css'];
 const SCRIPTS = [
   'charts.js',
   'dialogs.js',
@@ -30,7 +31,7 @@ export function loadPageFiles(): ReadonlyMap<string, PageFile> {
   const file = (name: string, type: string): PageFile => ({ type, bytes: readFileSync(new URL(name, FOLDER)) });
   return new Map([
     ['/', file('index.html', 'text/html; charset=utf-8')],
-    ['/page.css', file('page.css', 'text/css; charset=utf-8')],
+    ...STYLES.map((name) => [`/${name}`, file(name, 'text/css; charset=utf-8')] as const),
     ['/icon.svg', file('icon.svg', 'image/svg+xml')],
     ...SCRIPTS.map((name) => [`/${name}`, file(name, 'text/javascript; charset=utf-8')] as const),
   ]);
