@@ -10,7 +10,6 @@
  * Format: docs/format/nbd.md, section 1.
  */
 import type { Socket } from 'node:net';
-import { type SecureContext, TLSSocket } from 'node:tls';
 import {
   CLIENT_FLAGS_SIZE,
   GREETING_SIZE,
@@ -23,12 +22,13 @@ import type { Answer } from './haggling.js';
 import { Haggling, type HagglingOptions } from './haggling.js';
 import { readingIntoOneBuffer } from './reused-input.js';
 import type { SharedExport, SharedExports } from './shared-exports.js';
+import { type NbdServerTls, startTls } from './starting-tls.js';
 import { Transmission, type TransmissionHost } from './transmission.js';
 
 /** What a connection needs of its server. */
 export interface ConnectionHost extends TransmissionHost {
   readonly exports: SharedExports;
-  readonly tls: { readonly mode: 'allow' | 'require'; readonly context: SecureContext } | undefined;
+  readonly tls: NbdServerTls | undefined;
   readonly isShuttingDown: boolean;
   log(line: string): void;
 }
@@ -75,6 +75,7 @@ export class Connection {
   /** The answer being worked on, or the last one. */
   #answering: Promise<void> = Promise.resolve();
   #isClosing = false;
+  #isStartingTls = false;
 
   readonly #peer: string;
   #silentSweeps = 0;
@@ -130,6 +131,7 @@ export class Connection {
 
   destroy(reason?: string): void {
     if (reason !== undefined && !this.raw.destroyed) this.#log(reason);
+    this.#isClosing = true;
     this.#socket.destroy();
     this.raw.destroy();
   }
@@ -295,7 +297,7 @@ export class Connection {
     if (after === 'tls') {
       if (input !== undefined)
         this.destroy('sent bytes between STARTTLS and its answer, which anybody may have put there');
-      else this.#startTls();
+      else void this.#startTls();
       return;
     }
     if (this.#transmission === undefined) {
@@ -309,20 +311,25 @@ export class Connection {
     if (input !== undefined) this.#onData(input);
   }
 
-  #startTls(): void {
+  async #startTls(): Promise<void> {
     const { raw } = this;
     const { tls } = this.host;
     if (tls === undefined) throw new Error('STARTTLS was agreed on without TLS');
     raw.removeAllListeners('data');
     raw.off('end', this.#onEnd);
-    const socket = new TLSSocket(raw, { isServer: true, secureContext: tls.context, allowHalfOpen: true } as never);
-    this.#socket = socket;
-    this.#expect('optionHeader', OPTION_HEADER_SIZE);
-    socket.once('secure', () => {
-      void this.#haggling.encrypted();
-    });
-    socket.on('data', this.#onData);
-    this.#listen(socket);
+    this.#isStartingTls = true;
+    try {
+      const socket = await startTls(raw, tls);
+      this.#isStartingTls = false;
+      this.#socket = socket;
+      await this.#haggling.encrypted();
+      this.#expect('optionHeader', OPTION_HEADER_SIZE);
+      this.#listen(socket);
+      socket.on('data', this.#onData);
+    } catch (error) {
+      if (!this.#isClosing) this.#log(`TLS: ${error instanceof Error ? error.message : String(error)}`);
+      this.destroy();
+    }
   }
 
   // ---- the end ----
@@ -331,6 +338,10 @@ export class Connection {
     this.#isClosing = true;
     this.#input = undefined;
     if (this.#socket.destroyed) return;
+    if (this.#isStartingTls) {
+      this.destroy();
+      return;
+    }
     this.#socket.resume();
     this.#socket.end();
   }

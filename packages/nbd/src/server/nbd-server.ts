@@ -5,7 +5,7 @@
  * Format: docs/format/nbd.md.
  */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { createSecureContext, type SecureContextOptions } from 'node:tls';
+import { createSecureContext } from 'node:tls';
 import { BufferPool } from './buffer-pool.js';
 import { Connection, type ConnectionHost, type NbdClientInfo } from './connection.js';
 import { errorNumberOf } from './error-numbers.js';
@@ -13,15 +13,13 @@ import type { ExportSource } from './export.js';
 import { limitsOf, type NbdServerLimits } from './limits.js';
 import { listenOn, type NbdListenTarget } from './listening.js';
 import { SharedExports } from './shared-exports.js';
+import type { NbdServerTls } from './starting-tls.js';
 
 export interface NbdServerOptions {
   readonly exports: ExportSource;
   readonly listen: NbdListenTarget;
-  /**
-   * Certificate and key, as `tls.createSecureContext` takes them. `require` serves nothing without TLS; `allow` leaves it to the client,
-   * and so to whoever sits between it and us.
-   */
-  readonly tls?: SecureContextOptions & { readonly mode: 'require' | 'allow' };
+  /** Certificate and key, as `tls.createSecureContext` takes them, and who needs TLS. */
+  readonly tls?: NbdServerTls;
   readonly limits?: Partial<NbdServerLimits>;
   /** Told, in one line each, of clients that were cut off and of requests that failed. */
   readonly log?: (line: string) => void;
@@ -44,6 +42,7 @@ export class NbdServer {
   private constructor(options: NbdServerOptions) {
     const { exports: source, tls, log = () => {} } = options;
     const limits = limitsOf(options.limits);
+    if (tls !== undefined) createSecureContext(tls); // a certificate that cannot be used is to be told now
     this.#target = options.listen;
     const exports = new SharedExports(source, (name, error) => {
       this.#releaseErrors.push(error);
@@ -54,7 +53,7 @@ export class NbdServer {
       exports,
       pool: new BufferPool(POOL_BYTES),
       bytesInFlight: 0,
-      tls: tls && { mode: tls.mode, context: createSecureContext({ minVersion: 'TLSv1.2', ...tls }) },
+      tls,
       isShuttingDown: false,
       log,
       requestFailed: (name, error) =>

@@ -3,7 +3,7 @@ import { MemoryDataDevice } from '@pdata/device';
 import { describe, expect, it } from 'vitest';
 import { RawClient } from '../../test/raw-client.js';
 import { expectBytes, MIB, patternBytes, serve, until } from '../../test/served.js';
-import { TEST_CERTIFICATE, TEST_KEY } from '../../test/test-certificate.js';
+import { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from '../../test/test-certificate.js';
 import { COMMAND, OPTION, OPTION_REPLY } from '../protocol/constants.js';
 import { encodeInfoRequest, encodeMetaContextRequest, encodeOption } from '../protocol/options.js';
 import type { NbdServer } from './nbd-server.js';
@@ -16,12 +16,17 @@ const goRequest = encodeInfoRequest({ name: 'disk', infoTypes: [] });
 const baseRequest = encodeMetaContextRequest({ name: 'disk', queries: ['base:allocation'] });
 
 /** Says STARTTLS and goes on encrypted; `plain` may have agreed on things before. */
-async function encrypted(plain: RawClient, maxVersion?: 'TLSv1.2' | 'TLSv1.1'): Promise<RawClient> {
+async function encrypted(
+  plain: RawClient,
+  maxVersion?: 'TLSv1.2' | 'TLSv1.1',
+  own: { cert?: string; key?: string } = {},
+): Promise<RawClient> {
   await plain.agree(OPTION.STARTTLS);
   plain.socket.removeAllListeners('data');
   const socket: TLSSocket = connectTls({
     socket: plain.socket,
     ca: TEST_CERTIFICATE,
+    ...own,
     servername: 'localhost',
     ...(maxVersion && { maxVersion, minVersion: maxVersion, ciphers: 'DEFAULT:@SECLEVEL=0' }),
   });
@@ -115,6 +120,31 @@ describe('a server that requires TLS', () => {
     await half.agree(OPTION.STARTTLS);
     await server.close({ graceMs: 200 });
     expect(await client.readToEnd()).toHaveLength(0);
+  });
+});
+
+describe('a server that asks for certificates', () => {
+  const asking = { ...required, requestCert: true, ca: TEST_CERTIFICATE };
+
+  it('serves a client whose certificate it trusts', async () => {
+    const { server } = await serve({ tls: asking });
+    const client = await encrypted(await RawClient.haggling(server), undefined, certificate);
+    await client.go();
+    expect(await client.tried({ command: COMMAND.FLUSH })).toBe(0);
+  });
+
+  it('serves neither a client without one, nor one that it does not trust, and opens nothing for them', async () => {
+    const { server, exports, logged } = await serve({ tls: asking });
+    const stranger = { cert: STRANGER_CERTIFICATE, key: STRANGER_KEY };
+    for (const own of [{}, stranger]) {
+      for (const version of [undefined, 'TLSv1.2'] as const) {
+        const answered = encrypted(await RawClient.haggling(server), version, own).then((client) => client.go());
+        await expect(answered).rejects.toThrow(); // with TLS 1.3 the client learns of it only after its own part is done
+      }
+    }
+    await until(() => server.clients.length === 0);
+    expect(exports.nrOpened).toBe(0);
+    expect(logged).toHaveLength(4);
   });
 });
 
