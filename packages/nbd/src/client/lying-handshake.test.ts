@@ -212,7 +212,7 @@ describe('a server that refuses', () => {
   });
 });
 
-it('forgets the plain text that somebody put behind the agreement to TLS, and goes away', async () => {
+it('goes away when somebody put plain text behind the agreement to TLS (CVE-2021-3716, seen from the client)', async () => {
   await using server = await scriptedServer(async (connection) => {
     await connection.greet();
     const asked = await connection.nextOption();

@@ -60,7 +60,7 @@ const LIES: { lie: string; ask?: typeof read; answer: Answer; structured?: false
     says: 'payload of 8 bytes',
   },
   {
-    lie: 'a payload of almost 4 GiB, of which a byte never comes',
+    lie: 'a payload of almost 4 GiB that never comes, as qemu once could',
     answer: (r) => chunk(r, CHUNK.OFFSET_DATA, u64(4096), { payloadLength: 2 ** 32 - 1 }),
     says: 'which leave its range',
   },
@@ -343,6 +343,25 @@ describe('what a server may send', () => {
     expect(await disk.allocation(4608, 512)).toEqual([{ offset: 4608, length: 512, state: 'data' }]);
     await disk.close();
   });
+});
+
+it('puts extents of more than 4 GiB together and comes to an end, as KubeVirt CDI #3242 did not', async () => {
+  const size = 2 ** 42;
+  await using server = await servingServer(
+    (connection, request) => {
+      const left = size - request.offset;
+      connection.send(statusChunk(request, 9, [[Math.min(left, 2 ** 32 - 512), request.offset < 2 ** 41 ? 1 : 0]]));
+    },
+    { size, contexts: { 'qemu:dirty-bitmap:x': 9 } },
+  );
+  const disk = await connectNbd(server.target, { contexts: ['qemu:dirty-bitmap:x'] });
+  const changed: { offset: number; length: number }[] = [];
+  for await (const range of disk.changed('qemu:dirty-bitmap:x', 512)) changed.push(range);
+  expect(changed).toHaveLength(1);
+  expect(changed[0]?.offset).toBe(512);
+  expect(changed[0]?.length).toBeGreaterThanOrEqual(2 ** 41 - 512);
+  expect(await disk.allocation(2 ** 41, 2 ** 41)).toEqual([{ offset: 2 ** 41, length: 2 ** 41, state: 'data' }]);
+  await disk.close();
 });
 
 describe('what a server does not offer', () => {
