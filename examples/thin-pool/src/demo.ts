@@ -237,7 +237,7 @@ async function keepServing(served: ServedPool, pool: string): Promise<void> {
 }
 
 function nextSteps(pool: string, { isServed }: { readonly isServed: boolean }): string {
-  const program = `node ${relative(process.cwd(), PROGRAM) || PROGRAM}`;
+  const program = `node ${relative(process.env.INIT_CWD ?? process.cwd(), PROGRAM)}`;
   const uri = (name: string) => `"nbd+unix:///${name}?socket=${join(pool, NBD_SOCKET)}"`;
   const lines = [
     ...(isServed ? [] : [`${program} serve ${pool}`]),
