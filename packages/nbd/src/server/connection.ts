@@ -327,7 +327,8 @@ export class Connection {
       this.#listen(socket);
       socket.on('data', this.#onData);
     } catch (error) {
-      if (!this.#isClosing) this.#log(`TLS: ${error instanceof Error ? error.message : String(error)}`);
+      const { reason, message } = error as Error & { reason?: string }; // OpenSSL's message is for its authors
+      if (!this.#isClosing) this.#log(`TLS: ${reason ?? message}`);
       this.destroy();
     }
   }
