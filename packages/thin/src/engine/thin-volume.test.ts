@@ -100,6 +100,19 @@ describe('an unmapped block', () => {
     ]);
   });
 
+  it('does not show what was written to another', async () => {
+    const { volume } = await recorded();
+    for (let block = 0; block < 3; block++) await volume.write(block * BLOCK + 512 * block, bytesOf(1, 512));
+    expect(await shown(volume, 0, 3 * BLOCK)).toEqual([
+      [1, 512],
+      [0, BLOCK],
+      [1, 512],
+      [0, BLOCK],
+      [1, 512],
+      [0, BLOCK - 1536],
+    ]);
+  });
+
   it('is zeroed, then written to, where zeroing is cheap', async () => {
     const { volume, requests } = await recorded({ fastZeroes: true });
     await volume.write(4 * KIB, bytesOf(1, 4 * KIB));
@@ -279,6 +292,17 @@ describe('an external origin', () => {
       [0, 512],
       [1, 512],
       [0, BLOCK - 1024],
+    ]);
+  });
+
+  it('shows zeros past its end in a block that is copied, whatever was copied before', async () => {
+    const { volume } = await over(origin());
+    await volume.write(512, bytesOf(1, 512)); // a whole block of the origin
+    await volume.write(2 * BLOCK, bytesOf(1, 512));
+    expect(await shown(volume, 2 * BLOCK, BLOCK)).toEqual([
+      [1, 512],
+      [5, 43 * 512],
+      [0, 84 * 512],
     ]);
   });
 
