@@ -384,6 +384,16 @@ describe.runIf(requireNbdTools())('our NBD server', () => {
     await outputOf('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', service.uri('x'), fileOf(bytes)]);
   });
 
+  it('takes nothing behind its end, and nbdcopy says so', async () => {
+    const device = new MemoryDataDevice({ size: MIB });
+    await using service = await serveExports({ x: { device } });
+    const { status, stderr } = await runAside('nbdcopy', [fileOf(sparseBytes(2 * MIB, 2)), service.uri('x')]);
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(/smaller/);
+    const { stdout } = await runAside('qemu-io', ['-f', 'raw', '-c', 'read 1M 512', service.uri('x')]);
+    expect(stdout).toMatch(/read failed/);
+  });
+
   it('says which export it lacks', async () => {
     await using service = await serveExports({ x: { device: new MemoryDataDevice({ size: MIB }) } });
     for (const [program, args] of [
@@ -461,30 +471,30 @@ describe.runIf(requireNbdTools())('our NBD server', () => {
     expect(inTheClear.status).not.toBe(0);
     expect(inTheClear.stderr).toMatch(/TLS|tls/);
   });
+});
 
-  describe('as a disk of our own client', () => {
-    const open: Record<string, () => Promise<DataDevice>> = {
-      memory: async () => new MemoryDataDevice({ size: 2 * MIB }),
-      'a file': () => openFileDataDevice(fresh(), { mode: 'write', create: { size: 2 * MIB } }),
-    };
-    describe.each(Object.keys(open))('over %s', (what) => {
-      const services: NbdService[] = [];
-      afterAll(async () => {
-        for (const service of services) await service[Symbol.asyncDispose]();
-      });
-      let service: Promise<NbdService> | undefined;
-      const connect = async (readOnly: boolean): Promise<DataDevice> => {
-        service ??= open[what]!().then((device) => serveExports({ x: { device } }));
-        if (!services.includes(await service)) services.push(await service);
-        return connectNbd((await service).uri('x'), { connections: 4, readOnly });
-      };
-      const suite = dataDeviceConformance({
-        create: () => connect(false),
-        reopen: () => connect(false),
-        createReadOnly: () => connect(true),
-        nrRandomWorkloads: runsLong() ? 60 : 6,
-      });
-      for (const { name, run } of suite) it(name, run);
+describe('our NBD server as a disk of our own client', () => {
+  const open: Record<string, () => Promise<DataDevice>> = {
+    memory: async () => new MemoryDataDevice({ size: 2 * MIB }),
+    'a file': () => openFileDataDevice(fresh(), { mode: 'write', create: { size: 2 * MIB } }),
+  };
+  describe.each(Object.keys(open))('over %s', (what) => {
+    const services: NbdService[] = [];
+    afterAll(async () => {
+      for (const service of services) await service[Symbol.asyncDispose]();
     });
+    let service: Promise<NbdService> | undefined;
+    const connect = async (readOnly: boolean): Promise<DataDevice> => {
+      service ??= open[what]!().then((device) => serveExports({ x: { device } }));
+      if (!services.includes(await service)) services.push(await service);
+      return connectNbd((await service).uri('x'), { connections: 4, readOnly });
+    };
+    const suite = dataDeviceConformance({
+      create: () => connect(false),
+      reopen: () => connect(false),
+      createReadOnly: () => connect(true),
+      nrRandomWorkloads: runsLong() ? 60 : 6,
+    });
+    for (const { name, run } of suite) it(name, run);
   });
 });

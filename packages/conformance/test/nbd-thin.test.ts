@@ -11,12 +11,13 @@ import { fileURLToPath } from 'node:url';
 import { type DataDevice, type MetadataDevice, StoreError } from '@pdata/device';
 import { openFileDataDevice, openFileMetadataDevice } from '@pdata/device/node';
 import { connectNbd } from '@pdata/nbd';
-import { seededRandom } from '@pdata/testing';
+import { dataDeviceConformance, seededRandom } from '@pdata/testing';
 import { ThinPool } from '@pdata/thin';
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   type FixtureName,
   fixture,
+  type NbdService,
   openScratch,
   ourCheckComplaint,
   outputOf,
@@ -303,6 +304,33 @@ function expectFioBlocks(bytes: Buffer): void {
   }
   expect(nrWritten).toBeGreaterThan(20);
 }
+
+describe('a thin volume, served and used over NBD,', () => {
+  let opened: PoolInFiles;
+  let service: NbdService;
+  let place: Scratch;
+  beforeAll(async () => {
+    place = openScratch();
+    opened = await PoolInFiles.make(place.path('meta'), place.path('data'), 16 * MIB);
+    await opened.pool.createThin(0);
+    service = await serveExports({ '0': { device: await opened.pool.openVolume(0, { size: 4 * MIB }) } });
+  });
+  afterAll(async () => {
+    await service[Symbol.asyncDispose]();
+    await opened[Symbol.asyncDispose]();
+    await expectClean(place.path('meta'));
+    place[Symbol.dispose]();
+  });
+  const connect = (readOnly: boolean): Promise<DataDevice> =>
+    connectNbd(service.uri('0'), { connections: 4, readOnly });
+  const suite = dataDeviceConformance({
+    create: () => connect(false),
+    reopen: () => connect(false),
+    createReadOnly: () => connect(true),
+    nrRandomWorkloads: runsLong() ? 40 : 4,
+  });
+  for (const { name, run } of suite) it(name, run);
+});
 
 describe.runIf(requireNbdTools())('a pool whose data is on a remote disk', () => {
   it('has all that was flushed, and clean metadata, after its server was killed in the middle of writes', async () => {
