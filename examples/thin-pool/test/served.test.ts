@@ -208,6 +208,68 @@ describe('a pool that is served', () => {
   });
 });
 
+describe('serve on a port', () => {
+  const openssl = spawnSync('openssl', ['version']).status === 0;
+  if (!openssl) console.log('serve is not tested with TLS: openssl is not installed to make a certificate');
+
+  it.runIf(openssl)(
+    'with a certificate admits nobody without TLS, and with --tls-ca nobody without a certificate',
+    async () => {
+      await using pools = testPools();
+      const host = await pools.make();
+      await host.createVolume({ name: 'disk', size: MiB });
+      await host.close();
+      const [cert, key] = [pools.scratch.path('cert.pem'), pools.scratch.path('key.pem')];
+      const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+      const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
+      await runTool('openssl', 'req', '-x509', ...curve, ...names, '-keyout', key, '-out', cert);
+      const ca = readFileSync(cert);
+      const own = { cert: ca, key: readFileSync(key) };
+      for (const flags of [[], ['--tls-ca', cert]]) {
+        const tls = ['--tls-cert', cert, '--tls-key', key, ...flags];
+        const served = await serveInside(['serve', host.directory, '--no-page', '--port', '0', ...tls]);
+        const target = { host: '127.0.0.1', port: served.port };
+        await expect(connectNbd(target, { exportName: 'disk' })).rejects.toThrow(/TLS/);
+        const bare = connectNbd(target, { exportName: 'disk', tls: { ca } });
+        if (flags.length > 0) await expect(bare).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_/) });
+        else await (await bare).close();
+        const known = await connectNbd(target, { exportName: 'disk', tls: { ca, ...own } });
+        await known.write(0, noise(512, 1));
+        await known.close();
+        expect(await served.end()).toMatchObject({ exitCode: 0, err: expect.not.stringContaining('Whoever') });
+      }
+      writeFileSync(key, 'not a key');
+      const refused = await runCommand(['serve', host.directory, '--port', '0', '--tls-cert', cert, '--tls-key', key]);
+      expect(refused).toMatchObject({ exitCode: 1, out: '' });
+      expect(refused.err).toMatch(/^thin-pool: TLS cannot be served with [^\n]+\n$/);
+    },
+  );
+
+  it('warns when others can reach it, and is told to go ahead', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make());
+    const served = await serveInside([
+      'serve',
+      directory,
+      '--no-page',
+      '--port',
+      '0',
+      '--host',
+      '0.0.0.0',
+      '--insecure',
+    ]);
+    expect((await served.end()).err).toContain('Whoever reaches this address can read and write the volumes');
+    const local = await serveInside(['serve', directory, '--no-page', '--port', '0', '--read-only']);
+    const remote = (await connectToHost(directory))!;
+    await remote.createVolume({ name: 'disk', size: MiB });
+    await remote.close();
+    const disk = await connectNbd({ host: '127.0.0.1', port: local.port }, { exportName: 'disk' });
+    expect(disk.readOnly).toBe(true);
+    await disk.close();
+    expect((await local.end()).err).toBe('');
+  });
+});
+
 describe('the control socket', () => {
   it('survives whatever is thrown at it', async () => {
     await using pools = testPools();
@@ -343,6 +405,31 @@ async function serving(directory: string) {
     async [Symbol.asyncDispose]() {
       if (!isOver) await served.close();
       isOver = true;
+    },
+  };
+}
+
+/** `serve` in this process, with a signal of its own. */
+async function serveInside(argv: readonly string[]) {
+  const stop = new AbortController();
+  let begun: (port: number) => void = () => {};
+  const port = new Promise<number>((resolve) => {
+    begun = resolve;
+  });
+  const ended = runCommand(argv, {
+    signal: stop.signal,
+    onOut: (text) => {
+      const found = /^NBD .*:(\d+)/m.exec(text);
+      if (found !== null) begun(Number(found[1]));
+    },
+  });
+  const early = ended.then(({ err }) => Promise.reject(new Error(`serve ended: ${err}`)));
+  early.catch(() => undefined); // at the end it does, as it should
+  return {
+    port: await Promise.race([port, early]),
+    end: () => {
+      stop.abort(new Error('the end'));
+      return ended;
     },
   };
 }

@@ -2,12 +2,13 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { createSecureContext } from 'node:tls';
 import type { NbdListenTarget } from '@pdata/nbd';
 import { type Arguments, type Command, UsageError } from '../command-line/command.js';
 import { connectToHost } from '../control/remote-host.js';
 import { formatOf } from '../pool/pool-directory.js';
 import { type ServeOptions, servePool } from '../serve/serve-pool.js';
-import { fileError, PoolError } from '../words/pool-error.js';
+import { fileError, PoolError, quoted, systemProblem } from '../words/pool-error.js';
 import { plural } from '../words/sizes.js';
 import { DIR, operand, portOption } from './operands.js';
 
@@ -25,6 +26,11 @@ export const serveCommand: Command = {
     },
     'tls-cert': { kind: 'value', placeholder: 'FILE', help: 'Certificate (PEM): clients must use TLS.' },
     'tls-key': { kind: 'value', placeholder: 'FILE', help: 'Its key (PEM).' },
+    'tls-ca': {
+      kind: 'value',
+      placeholder: 'FILE',
+      help: 'Serve only clients whose certificate one of these (PEM) vouches for.',
+    },
     insecure: {
       kind: 'flag',
       help: 'Serve other machines without TLS: anybody on the network can read and write the volumes.',
@@ -48,6 +54,11 @@ qemu:dirty-bitmap:SNAPSHOT: what changed since. Other commands work on the pool 
     const volumes = await served.host.volumes();
     await io.out(`Serving ${plural(volumes.length, 'volume')} of ${directory}; end with Ctrl-C.\n`);
     await io.out(`NBD   ${served.uri()}\n`);
+    if (isOpenToNetwork(options)) {
+      io.err(
+        'Whoever reaches this address can read and write the volumes; --tls-ca admits only clients you gave a certificate.\n',
+      );
+    }
     if (served.pageUrl !== undefined) await io.out(`Page  ${served.pageUrl}\n`);
     if (!signal.aborted) await once(signal, 'abort');
     await served.close();
@@ -69,12 +80,13 @@ async function refuseServed(directory: string): Promise<void> {
 
 /** @throws {@link UsageError} for options that do not fit, or that would let in who does not belong */
 export function serveOptions(args: Arguments): ServeOptions {
-  const { socket, host, 'tls-cert': cert, 'tls-key': key } = args.values;
+  const { socket, host, 'tls-cert': cert, 'tls-key': key, 'tls-ca': ca } = args.values;
   const port = portOption(args, 'port');
   const pagePort = portOption(args, 'page-port');
   if (socket !== undefined && port !== undefined) throw new UsageError('--socket and --port exclude each other');
   if (host !== undefined && port === undefined) throw new UsageError('--host goes with --port');
   if ((cert === undefined) !== (key === undefined)) throw new UsageError('--tls-cert and --tls-key go together');
+  if (ca !== undefined && cert === undefined) throw new UsageError('--tls-ca goes with --tls-cert and --tls-key');
   if (pagePort !== undefined && args.flags.has('no-page'))
     throw new UsageError('--page-port and --no-page exclude each other');
   if (host !== undefined && !isLoopback(host) && cert === undefined && !args.flags.has('insecure')) {
@@ -90,15 +102,30 @@ export function serveOptions(args: Arguments): ServeOptions {
         : undefined;
   return {
     ...(listen === undefined ? {} : { listen }),
-    ...(cert === undefined || key === undefined ? {} : { tls: { cert: readPem(cert), key: readPem(key) } }),
+    ...(cert === undefined || key === undefined ? {} : { tls: readTls(cert, key, ca) }),
     readOnly: args.flags.has('read-only'),
     page: args.flags.has('no-page') ? false : (pagePort ?? 0),
   };
 }
 
+/** TLS keeps others from listening in; without certificates for clients it keeps nobody out. */
+const isOpenToNetwork = ({ listen, tls }: ServeOptions): boolean =>
+  listen !== undefined && 'port' in listen && !isLoopback(listen.host ?? '127.0.0.1') && tls?.ca === undefined;
+
 /** A name may mean anything tomorrow; only "localhost" is taken at its word. */
 const isLoopback = (host: string): boolean =>
   host === 'localhost' || (isIP(host) === 4 && host.startsWith('127.')) || host === '::1';
+
+function readTls(cert: string, key: string, ca: string | undefined): NonNullable<ServeOptions['tls']> {
+  const tls = { cert: readPem(cert), key: readPem(key), ...(ca === undefined ? {} : { ca: readPem(ca) }) };
+  try {
+    createSecureContext(tls);
+  } catch (error) {
+    const files = [cert, key, ...(ca === undefined ? [] : [ca])].map(quoted).join(', ');
+    throw new PoolError('ERR_FILE', `TLS cannot be served with ${files}: ${systemProblem(error)}`, { cause: error });
+  }
+  return tls;
+}
 
 function readPem(path: string): string {
   try {

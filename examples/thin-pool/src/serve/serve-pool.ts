@@ -8,13 +8,14 @@ import { formatNbdUri, type NbdListenTarget, NbdServer } from '@pdata/nbd';
 import { type ControlServer, listenForCommands } from '../control/control-server.js';
 import { LocalPoolHost } from '../pool/local-host.js';
 import { startWebPage } from '../web/web-page.js';
+import { PoolError } from '../words/pool-error.js';
 import { PoolExports } from './pool-exports.js';
 
 export interface ServeOptions {
   /** Default: the socket `nbd.sock` in the pool's directory. */
   readonly listen?: NbdListenTarget;
-  /** PEM texts. With them nobody is served without TLS. */
-  readonly tls?: { readonly cert: string; readonly key: string };
+  /** PEM texts. With them nobody is served without TLS; with `ca`, only clients that have a certificate which it vouches for. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string };
   readonly readOnly?: boolean;
   /** The page's port, 0: any free one; `false`: no page. */
   readonly page?: number | false;
@@ -40,8 +41,7 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
   const close = async (): Promise<void> => {
     const errors: unknown[] = [];
     for (const end of opened.splice(0).reverse()) await end().catch((error: unknown) => errors.push(error));
-    if (errors.length > 0)
-      throw errors.length === 1 ? errors[0] : new AggregateError(errors, 'the pool could not be closed well');
+    if (errors.length > 0) throw closeError(errors);
   };
   try {
     const control: ControlServer = await listenForCommands(host);
@@ -53,7 +53,15 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
     const nbd = await NbdServer.listen({
       exports,
       listen: options.listen ?? { socketPath: join(host.directory, NBD_SOCKET) },
-      ...(options.tls === undefined ? {} : { tls: { ...options.tls, mode: 'require' } }),
+      ...(options.tls === undefined
+        ? {}
+        : {
+            tls: {
+              ...options.tls,
+              mode: 'require',
+              ...(options.tls.ca === undefined ? {} : { requestCert: true }),
+            },
+          }),
       log: (line) => {
         host.tellClients(line);
         options.log?.(line);
@@ -78,4 +86,13 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
     await close().catch(() => undefined); // the first error says what went wrong
     throw error;
   }
+}
+
+/** What went wrong at the end, in one sentence, whatever each part of it was wrapped in. */
+function closeError(errors: readonly unknown[]): PoolError {
+  const all = errors.flatMap((error) => (error instanceof AggregateError ? (error.errors as unknown[]) : [error]));
+  const sentences = all.map((error) => (error instanceof Error ? error.message : String(error)));
+  return new PoolError('ERR_CLOSE', `not everything could be committed at the end: ${sentences.join('; ')}`, {
+    cause: all[0],
+  });
 }
