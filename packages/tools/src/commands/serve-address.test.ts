@@ -14,6 +14,7 @@ const pem = (name: string): string => {
 };
 const cert = pem('cert.pem');
 const key = pem('key.pem');
+const ca = pem('ca.pem');
 
 const commandLine: CommandLine<typeof addressOptions> = { name: 'serve', summary: 'Serve.', options: addressOptions };
 
@@ -48,7 +49,16 @@ describe('a server listens', () => {
       expect(addressOf(`--host ${host} --tls-cert ${cert} --tls-key ${key}`)).toEqual({
         listen: { host, port: 10809 },
         tls: { cert: Buffer.from('the cert.pem'), key: Buffer.from('the key.pem') },
-        warning: `clients are not asked who they are: whoever reaches ${host} can read and write`,
+        warning: expect.stringContaining(`whoever reaches ${host} can read and write; --tls-ca admits only those`),
+      });
+      expect(addressOf(`--host ${host} --tls-cert ${cert} --tls-key ${key} --tls-ca ${ca}`)).toEqual({
+        listen: { host, port: 10809 },
+        tls: {
+          cert: Buffer.from('the cert.pem'),
+          key: Buffer.from('the key.pem'),
+          ca: Buffer.from('the ca.pem'),
+          requestCert: true,
+        },
       });
     },
   );
@@ -79,6 +89,7 @@ describe('options that do not go together are refused', () => {
     ['--insecure', '--insecure, but 127.0.0.1 can be reached from this machine alone'],
     [`--tls-cert ${cert}`, 'there is a --tls-cert without its --tls-key'],
     [`--tls-key ${key}`, 'there is a --tls-key without its --tls-cert'],
+    [`--tls-ca ${ca}`, 'there is a --tls-ca without TLS'],
     ['--socket=', '--socket is empty'],
     ['--host=', '--host is empty'],
   ])('%s', (line, reason) => {

@@ -42,23 +42,27 @@ export const addressOptions = {
     help: 'Demand TLS, and show this certificate (PEM) to clients.',
   }),
   'tls-key': value(anyText, { placeholder: 'FILE', help: 'The key of the certificate (PEM).' }),
+  'tls-ca': value(anyText, {
+    placeholder: 'FILE',
+    help: 'Admit only clients with a certificate that one of these (PEM) vouches for.',
+  }),
   insecure: flag({
     help: 'Listen without TLS on an address that others can reach: whoever reaches it reads and writes.',
-    conflictsWith: ['tls-cert', 'tls-key', 'socket'],
+    conflictsWith: ['tls-cert', 'tls-key', 'tls-ca', 'socket'],
   }),
 } as const;
 
 export interface ServeAddress {
   readonly listen: { readonly socketPath: string } | { readonly host: string; readonly port: number };
   /** TLS is then demanded of every client. PEM. */
-  readonly tls?: { readonly cert: Buffer; readonly key: Buffer };
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer; readonly ca?: Buffer; readonly requestCert?: true };
   /** What the user should know about who can get in. */
   readonly warning?: string;
 }
 
 /** @throws {@link ToolError} for options that do not go together, and for files that cannot be read */
 export function serveAddress(options: ParsedOptions<typeof addressOptions>): ServeAddress {
-  const { socket, port = NBD_PORT, host = LOOPBACK, 'tls-cert': cert, 'tls-key': key } = options;
+  const { socket, port = NBD_PORT, host = LOOPBACK, 'tls-cert': cert, 'tls-key': key, 'tls-ca': ca } = options;
   if ((cert === undefined) !== (key === undefined)) {
     throw usageError(
       cert === undefined
@@ -67,12 +71,15 @@ export function serveAddress(options: ParsedOptions<typeof addressOptions>): Ser
       'give both',
     );
   }
+  if (ca !== undefined && cert === undefined) {
+    throw usageError('there is a --tls-ca without TLS', 'give --tls-cert and --tls-key too');
+  }
   if (socket === '' || host === '') throw usageError(`--${socket === '' ? 'socket' : 'host'} is empty`, 'give a value');
   const isOpen = socket === undefined && !isLoopback(host);
   if (isOpen && cert === undefined && !options.insecure) {
     throw usageError(
       `anybody who can reach ${host} could read and write the volumes`,
-      'encrypt: --tls-cert FILE --tls-key FILE; or leave --host out, and let clients come through a tunnel (ssh -L); or ' +
+      'ask who they are: --tls-cert FILE --tls-key FILE --tls-ca FILE; or leave --host out, and let clients come through a tunnel (ssh -L); or ' +
         'say --insecure',
     );
   }
@@ -85,9 +92,17 @@ export function serveAddress(options: ParsedOptions<typeof addressOptions>): Ser
       ? { listen, warning: `whoever reaches ${host} can read and write, and listen in` }
       : { listen };
   }
-  const tls = { cert: pem('--tls-cert', cert), key: pem('--tls-key', key) };
-  if (!isOpen) return { listen, tls };
-  return { listen, tls, warning: `clients are not asked who they are: whoever reaches ${host} can read and write` };
+  const tls = {
+    cert: pem('--tls-cert', cert),
+    key: pem('--tls-key', key),
+    ...(ca === undefined ? {} : { ca: pem('--tls-ca', ca), requestCert: true as const }),
+  };
+  if (!isOpen || ca !== undefined) return { listen, tls };
+  return {
+    listen,
+    tls,
+    warning: `clients are not asked who they are: whoever reaches ${host} can read and write; --tls-ca admits only those whose certificate it vouches for`,
+  };
 }
 
 const usageError = (message: string, nextStep: string): ToolError =>
