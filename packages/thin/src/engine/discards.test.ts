@@ -4,7 +4,8 @@ import { FaultyDataDevice, RecordingDataDevice } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { BLOCK, bytesOf, closeSound, newEnginePool, rejection, shown } from '../../test/engine-pools.js';
 import { expectSound } from '../../test/pool.js';
-import { ThinPool, type ThinPoolOptions } from './thin-pool.js';
+import type { ThinPoolOptions } from './options.js';
+import { ThinPool } from './thin-pool.js';
 import type { ThinVolume } from './thin-volume.js';
 
 interface Recorded {

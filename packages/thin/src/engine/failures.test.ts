@@ -14,7 +14,8 @@ import {
 } from '../../test/engine-pools.js';
 import { expectSound } from '../../test/pool.js';
 import type { ThinPoolEvents } from './events.js';
-import { ThinPool, type ThinPoolOptions } from './thin-pool.js';
+import type { ThinPoolOptions } from './options.js';
+import { ThinPool } from './thin-pool.js';
 import type { ThinVolume } from './thin-volume.js';
 
 interface Faulty {

@@ -13,7 +13,8 @@ import {
   shown,
 } from '../../test/engine-pools.js';
 import { expectSound } from '../../test/pool.js';
-import { ThinPool, type ThinPoolOptions } from './thin-pool.js';
+import type { ThinPoolOptions } from './options.js';
+import { ThinPool } from './thin-pool.js';
 import type { ThinVolume } from './thin-volume.js';
 
 interface Full extends EnginePool {

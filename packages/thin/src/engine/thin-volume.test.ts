@@ -14,7 +14,8 @@ import {
   rejection,
   shown,
 } from '../../test/engine-pools.js';
-import { ThinPool, type ThinPoolOptions } from './thin-pool.js';
+import type { ThinPoolOptions } from './options.js';
+import { ThinPool } from './thin-pool.js';
 import type { ThinVolume } from './thin-volume.js';
 
 describe('a thin volume keeps the contract of data devices', () => {
