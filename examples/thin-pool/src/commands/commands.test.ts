@@ -11,10 +11,12 @@ import {
 } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
+import { ThinMetadata } from '@pdata/thin';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { noise } from '../../test/pools.js';
 import { openScratch, type Scratch } from '../../test/program.js';
 import { runCommand } from '../../test/run-command.js';
+import { openParts } from '../pool/pool-directory.js';
 
 const MiB = 1024 * 1024;
 const fixture = (name: string): Buffer =>
@@ -261,6 +263,35 @@ describe('the commands', () => {
     await ok('export', other, 'monday', scratch.path('out'));
     expect(readFileSync(scratch.path('out')).equals(readFileSync(scratch.path('image')))).toBe(true);
     expect(await ok('receive', other, '--list')).toBe('Nothing has been received in part.\n');
+  });
+
+  it.each([[], ['--raw']])('repair a pool %j that is read-only until it has been checked', async (...flags) => {
+    await ok('create', pool, '--size', '1M', ...flags);
+    await ok('volume', 'create', pool, 'disk', '1M');
+    const parts = await openParts(pool, 'write');
+    const metadata = ThinMetadata.open(parts.metadata);
+    metadata.setNeedsCheck();
+    metadata.commit();
+    metadata.close();
+    await parts.close();
+    expect(await ok('status', pool)).toContain('check --repair (needs_check)');
+    await refused(1, 'needs_check', 'volume', 'create', pool, 'x', '1M');
+    expect(await ok('check', pool)).toContain('note: The pool says of itself that it has to be checked');
+    await ok('export-pool', pool, '--metadata', scratch.path('m'), '--data', scratch.path('d'));
+    await refused(
+      1,
+      'run thin_check',
+      'import-pool',
+      `${pool}2`,
+      '--metadata',
+      scratch.path('m'),
+      '--data',
+      scratch.path('d'),
+    );
+    expect(await ok('check', pool, '--repair')).toMatch(/^Repaired: the pool can be written to again\.\nAll is well: /);
+    expect(await ok('check', pool, '--repair')).toMatch(/^Nothing to repair\.\nAll is well: /);
+    await ok('volume', 'create', pool, 'x', '1M');
+    expect(await ok('status', pool)).toContain('State     in order');
   });
 
   it('print help that fits, and the version', async () => {

@@ -2,9 +2,10 @@
 import type { Command } from '../command-line/command.js';
 import { connectToHost } from '../control/remote-host.js';
 import { LocalPoolHost } from '../pool/local-host.js';
-import { checkPoolDirectory } from '../pool/pool-check.js';
+import { checkPoolDirectory, type RepairReport, repairPoolDirectory } from '../pool/pool-check.js';
 import { formatOf } from '../pool/pool-directory.js';
 import type { CheckReport, PoolReport } from '../pool-host.js';
+import { PoolError } from '../words/pool-error.js';
 import { formatShare, formatSize, parseSize, plural } from '../words/sizes.js';
 import { asJson, DIR, JSON_FLAG, operand, sizeOption } from './operands.js';
 import { withPool } from './with-pool.js';
@@ -82,7 +83,8 @@ export function statusText(report: PoolReport): string {
 }
 
 function stateText({ mode, needsCheck }: PoolReport): string {
-  if (needsCheck) return 'the pool has to be checked before it can be written to (needs_check)';
+  if (needsCheck)
+    return 'read-only: something went wrong in it; stop serving, then thin-pool check --repair (needs_check)';
   switch (mode) {
     case 'write':
       return 'in order';
@@ -111,20 +113,43 @@ export const growCommand: Command = {
 
 export const checkCommand: Command = {
   name: 'check',
-  summary: 'Check metadata, catalogue and data file against each other. Changes nothing.',
+  summary: 'Check metadata, catalogue and data file against each other. Changes nothing unless told to repair.',
   operands: [DIR],
-  options: { json: JSON_FLAG },
-  notes: 'Exit code 1 when something is wrong. A pool that is served is checked at its last commit.',
+  options: {
+    repair: {
+      kind: 'flag',
+      help: 'Then free what leaked, and clear the flag that keeps a pool read-only (needs_check). Not while it is served.',
+    },
+    json: JSON_FLAG,
+  },
+  notes: `Exit code 1 when something is wrong (with --repair: still wrong). A pool that is served is checked at its last commit.
+Metadata that are damaged are left as they are: export them (export-pool), repair the image with thin_repair, and import it again.`,
   async run(args, io) {
     const directory = operand(args, 'DIR');
     formatOf(directory);
     const served = await connectToHost(directory);
+    if (args.flags.has('repair')) {
+      await served?.close();
+      if (served !== undefined)
+        throw new PoolError('ERR_POOL_BUSY', 'the pool is being served: stop that first, then repair');
+      const repair = await repairPoolDirectory(directory);
+      await io.out(args.flags.has('json') ? asJson(repair) : repairText(repair));
+      return repair.check.clean ? 0 : 1;
+    }
     const report = served === undefined ? await checkPoolDirectory(directory) : await served.check();
     await served?.close();
     await io.out(args.flags.has('json') ? asJson(report) : checkText(report));
     return report.clean ? 0 : 1;
   },
 };
+
+function repairText({ freed, needsCheckCleared, check }: RepairReport): string {
+  const done = [
+    ...(freed.data + freed.metadata === 0 ? [] : [`freed ${freed.data} data and ${freed.metadata} metadata blocks`]),
+    ...(needsCheckCleared ? ['the pool can be written to again'] : []),
+  ];
+  return `${done.length === 0 ? 'Nothing to repair' : `Repaired: ${done.join('; ')}`}.\n${checkText(check)}`;
+}
 
 function checkText(report: CheckReport): string {
   const lines = report.findings.map(

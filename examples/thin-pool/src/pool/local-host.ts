@@ -6,7 +6,7 @@
  */
 import type { DataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
-import { ThinMetadata, ThinPool, type ThinPoolOptions } from '@pdata/thin';
+import { PoolModeError, ThinMetadata, ThinPool, type ThinPoolOptions } from '@pdata/thin';
 import { POOL_KEY, type VolumeRecord } from '../catalogue/records.js';
 import { type CataloguedVolume, VolumeCatalogue } from '../catalogue/volume-catalogue.js';
 import {
@@ -426,8 +426,12 @@ export class LocalPoolHost implements PoolHost {
       const size = highest === undefined ? this.#blockSize : (highest + 1) * SECTOR;
       return { kind: 'volume', name: `thin-${thinId}`, size, created: 0, identity: newIdentity() };
     });
-    for (const { thinId } of this.#catalogue.leftovers()) await this.#remove(thinId);
-    await this.receiving.removeDeadImports(Date.now());
+    try {
+      for (const { thinId } of this.#catalogue.leftovers()) await this.#remove(thinId);
+      await this.receiving.removeDeadImports(Date.now());
+    } catch (error) {
+      if (!(error instanceof PoolModeError)) throw error; // in a pool that is read-only they wait
+    }
   }
 
   async #remove(thinId: number): Promise<void> {
@@ -463,11 +467,30 @@ export class LocalPoolHost implements PoolHost {
       try {
         return await change();
       } catch (error) {
-        throw inWords(error);
+        throw this.#inWords(error);
       }
     });
     this.#lastChange = run.catch(() => undefined);
     return run;
+  }
+
+  /** The engine does not know what a command can do about it. */
+  #inWords(error: unknown): unknown {
+    if (error instanceof PoolModeError && this.#pool.mode !== 'fail' && this.#pool.status().needsCheck) {
+      const advice = `end what serves it, then: thin-pool check ${this.directory} --repair`;
+      return new PoolError(
+        error.code,
+        `the pool is read-only since something went wrong in it (needs_check); ${advice}`,
+        {
+          cause: error,
+        },
+      );
+    }
+    if (error instanceof NoSpaceError && error.of === 'metadata') {
+      const message = `the pool has too little space for metadata: ${error.message}`;
+      return new PoolError('ERR_NO_SPACE', message, { cause: error });
+    }
+    return error;
   }
 
   #report(volume: CataloguedVolume): VolumeReport {
@@ -517,14 +540,4 @@ function checkBlockSize(blockSize: number): void {
     'ERR_SIZE',
     `the block size ${formatSize(blockSize)} is not possible: a multiple of 64 KiB, at most 1 GiB`,
   );
-}
-
-/** The engine does not know that a pool can be grown by a command. */
-function inWords(error: unknown): unknown {
-  if (error instanceof NoSpaceError && error.of === 'metadata') {
-    return new PoolError('ERR_NO_SPACE', `the pool has too little space for metadata: ${error.message}`, {
-      cause: error,
-    });
-  }
-  return error;
 }

@@ -4,13 +4,37 @@
  * A pool that nobody has open is checked as it lies there, open for reading only. One that is open is checked at its last commit.
  */
 import type { MetadataDevice } from '@pdata/device';
-import { checkThin, ThinMetadata, type ThinPool } from '@pdata/thin';
+import { checkThin, type RepairSummary, repairThin, ThinMetadata, type ThinPool } from '@pdata/thin';
 import { type CatalogueRecord, problemOfRecord, thinIdOf, type VolumeRecord } from '../catalogue/records.js';
 import type { CheckFinding, CheckReport } from '../pool-host.js';
 import { quoted } from '../words/pool-error.js';
 import { formatSize } from '../words/sizes.js';
 import { inSlices, lookAtCommitted } from './committed-state.js';
 import { openParts, type PoolParts } from './pool-directory.js';
+
+export interface RepairReport {
+  /** Leaked blocks that were freed. */
+  readonly freed: { readonly data: number; readonly metadata: number };
+  readonly needsCheckCleared: boolean;
+  /** The check after the repair. */
+  readonly check: CheckReport;
+}
+
+/**
+ * Frees what leaked and clears the flag that keeps a pool read-only, in a pool that nobody has open. Nothing is written to metadata in
+ * which something worse was found.
+ */
+export async function repairPoolDirectory(directory: string): Promise<RepairReport> {
+  const parts = await openParts(directory, 'write');
+  let summary: RepairSummary;
+  try {
+    summary = await inSlices(repairThin(parts.metadata));
+  } finally {
+    await parts.close();
+  }
+  const { repaired, needsCheckCleared } = summary;
+  return { freed: repaired, needsCheckCleared, check: await checkPoolDirectory(directory) };
+}
 
 /** Checks a pool that nobody has open. Writes nothing. */
 export async function checkPoolDirectory(directory: string): Promise<CheckReport> {
@@ -46,7 +70,10 @@ function* checkAll(parts: PoolParts, entries: Entries, device: MetadataDevice): 
     }
     const { value: summary } = step;
     const notes = summary.notices.map(({ message }) => message);
-    if (summary.needsCheck) notes.push('The pool says of itself that it has to be checked (needs_check).');
+    if (summary.needsCheck)
+      notes.push(
+        'The pool says of itself that it has to be checked, and is read-only until check --repair has done it.',
+      );
     if (summary.fatal === 0) {
       const { nrDataBlocks, blockSize, thinIds } = outline(device);
       findings.push(...checkData(parts, nrDataBlocks * blockSize));

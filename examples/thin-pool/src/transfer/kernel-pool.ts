@@ -54,7 +54,7 @@ export async function importPool(directory: string, images: KernelImages, format
   }
 }
 
-/** The pool must not be open anywhere: both images are of one moment. */
+/** The pool must not be open anywhere: both images are of one moment. Damaged metadata are exported too: that is how they are repaired. */
 export async function exportPool(
   directory: string,
   images: KernelImages,
@@ -62,7 +62,6 @@ export async function exportPool(
 ): Promise<void> {
   const parts = await openParts(directory, 'read');
   try {
-    refuseDamaged(parts.metadata, directory);
     const size = dataSizeOf(parts.metadata);
     await writeImage(images.data, size, {
       force,
