@@ -9,17 +9,15 @@ import { NoSpaceError } from '@pdata/persistent-data';
 import { PoolModeError, ThinMetadata, ThinPool, type ThinPoolOptions } from '@pdata/thin';
 import { POOL_KEY, type VolumeRecord } from '../catalogue/records.js';
 import { type CataloguedVolume, VolumeCatalogue } from '../catalogue/volume-catalogue.js';
-import {
-  type ByteRange,
-  type CheckReport,
-  type DiffPage,
-  MAX_RANGES,
-  type PoolEvent,
-  type PoolHost,
-  type PoolReport,
-  type ServingReport,
-  type SharingMap,
-  type VolumeReport,
+import type {
+  CheckReport,
+  DiffPage,
+  PoolEvent,
+  PoolHost,
+  PoolReport,
+  ServingReport,
+  SharingMap,
+  VolumeReport,
 } from '../pool-host.js';
 import { checkName } from '../words/names.js';
 import { PoolError, quoted } from '../words/pool-error.js';
@@ -28,6 +26,7 @@ import { readOnlyView } from './committed-state.js';
 import { LocalReceiving } from './local-receiving.js';
 import { OpenVolumes } from './open-volumes.js';
 import { beginCheck } from './pool-check.js';
+import { diffPage } from './pool-diff.js';
 import {
   createParts,
   newIdentity,
@@ -37,6 +36,7 @@ import {
   type PoolFormat,
   type PoolParts,
 } from './pool-directory.js';
+import { poolReport, volumeReport, volumeReports } from './pool-reports.js';
 import { mapSharing } from './sharing-map.js';
 import { SpaceKeeper } from './space-keeper.js';
 
@@ -135,49 +135,15 @@ export class LocalPoolHost implements PoolHost {
     if (this.#pool.mode === 'fail' && this.#lastReport !== undefined) {
       return { ...this.#lastReport, mode: 'fail', statusLine: this.#pool.statusLine() };
     }
-    this.#lastReport = this.#poolReport();
+    this.#lastReport = poolReport(this.#parts, this.#pool, this.#catalogue, {
+      nrCommits: this.#nrCommits,
+      serving: this.serving?.(),
+    });
     return this.#lastReport;
   }
 
-  #poolReport(): PoolReport {
-    const status = this.#pool.status();
-    const blockSize = this.#blockSize;
-    const volumes = this.#catalogue.visible().map(({ record }) => record);
-    const serving = this.serving?.();
-    let mapped = 0;
-    for (const { details } of this.#pool.thins()) mapped += details.mappedBlocks * blockSize;
-    const sum = (sizes: number[]) => sizes.reduce((total, size) => total + size, 0);
-    return {
-      directory: this.directory,
-      format: this.#parts.format,
-      mode: status.mode,
-      blockSize,
-      data: {
-        size: status.nrDataBlocks * blockSize,
-        used: status.nrUsedDataBlocks * blockSize,
-        lowWater: status.dataLowWaterMark * blockSize,
-      },
-      metadata: {
-        size: status.nrMetadataBlocks * 4096,
-        used: (status.nrUsedMetadataBlocks - status.metadataReserve) * 4096,
-        reserve: status.metadataReserve * 4096,
-      },
-      nrVolumes: volumes.filter(({ kind }) => kind === 'volume').length,
-      nrSnapshots: volumes.filter(({ kind }) => kind === 'snapshot').length,
-      promised: sum(volumes.map(({ size }) => size)),
-      mapped,
-      needsCheck: status.needsCheck,
-      nrCommits: this.#nrCommits,
-      statusLine: this.#pool.statusLine().trim(),
-      ...(serving === undefined ? {} : { serving }),
-    };
-  }
-
   async volumes(): Promise<VolumeReport[]> {
-    const mapped = new Map<number, number>();
-    for (const { thinId, details } of this.#pool.thins()) mapped.set(thinId, details.mappedBlocks * this.#blockSize);
-    const names = this.#namesByIdentity();
-    return this.#catalogue.visible().map((volume) => this.#reportOf(volume, mapped.get(volume.thinId) ?? 0, names));
+    return volumeReports(this.#pool, this.#catalogue, this.#open);
   }
 
   async volume({ name }: { readonly name: string }): Promise<VolumeReport> {
@@ -322,27 +288,7 @@ export class LocalPoolHost implements PoolHost {
 
   async diff(request: { readonly name: string; readonly base: string; readonly from?: number }): Promise<DiffPage> {
     const volume = this.#catalogue.find(request.name);
-    const base = this.#catalogue.find(request.base);
-    const size = Math.max(volume.record.size, base.record.size);
-    const from = request.from ?? 0;
-    if (!Number.isSafeInteger(from) || from < 0) throw new PoolError('ERR_SIZE', `${from} is no place to begin at`);
-    const identities = { identity: volume.record.identity, baseIdentity: base.record.identity };
-    if (from >= size || volume.thinId === base.thinId) return { ranges: [], ...identities };
-    const begin = Math.floor(from / this.#blockSize);
-    const end = Math.ceil(size / this.#blockSize);
-    const ranges: ByteRange[] = [];
-    for (const changed of this.#pool.changedRanges(volume.thinId, base.thinId, begin, end)) {
-      const offset = Math.max(from, changed.begin * this.#blockSize);
-      const last = ranges.at(-1);
-      const until = Math.min(size, changed.end * this.#blockSize);
-      if (last !== undefined && last.offset + last.length === offset) {
-        ranges[ranges.length - 1] = { offset: last.offset, length: until - last.offset };
-      } else {
-        if (ranges.length === MAX_RANGES) return { ranges, next: offset, ...identities };
-        ranges.push({ offset, length: until - offset });
-      }
-    }
-    return { ranges, ...identities };
+    return diffPage(this.#pool, volume, this.#catalogue.find(request.base), request.from ?? 0);
   }
 
   async sharing(request: { readonly cells?: number } = {}): Promise<SharingMap> {
@@ -494,31 +440,7 @@ export class LocalPoolHost implements PoolHost {
   }
 
   #report(volume: CataloguedVolume): VolumeReport {
-    let mapped = 0;
-    for (const { thinId, details } of this.#pool.thins()) {
-      if (thinId === volume.thinId) mapped = details.mappedBlocks * this.#blockSize;
-    }
-    return this.#reportOf(volume, mapped, this.#namesByIdentity());
-  }
-
-  #namesByIdentity(): Map<string, string> {
-    return new Map(this.#catalogue.visible().map(({ record }) => [record.identity, record.name]));
-  }
-
-  #reportOf({ thinId, record }: CataloguedVolume, mapped: number, names: Map<string, string>): VolumeReport {
-    const origin = record.origin === undefined ? undefined : names.get(record.origin);
-    return {
-      name: record.name,
-      kind: record.kind === 'snapshot' ? 'snapshot' : 'volume',
-      size: record.size,
-      mapped,
-      ...(origin === undefined ? {} : { origin }),
-      created: record.created,
-      identity: record.identity,
-      thinId,
-      users: this.#open.nrUsers(thinId),
-      io: this.#open.io(thinId),
-    };
+    return volumeReport(this.#pool, this.#catalogue, this.#open, volume);
   }
 
   #tell(event: Omit<PoolEvent, 'at'>): void {
