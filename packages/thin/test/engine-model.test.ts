@@ -27,6 +27,14 @@ describe('a pool in use', () => {
     expect(counts.crash ?? 0).toBeGreaterThan(10);
   });
 
+  it.each([1, 2, 3])(
+    'does so when writes wait for space, and snapshots are taken meanwhile (seed %i)',
+    async (seed) => {
+      const { counts } = await run({ seed: 200 + seed, crashes: true, nrDataBlocks: 10, waits: true }, 2000);
+      for (const kind of ['grow', 'snapshot', 'crash']) expect(counts[kind] ?? 0, kind).toBeGreaterThan(2);
+    },
+  );
+
   it('meets snapshots with requests in flight, and full pools, in these runs', async () => {
     const { counts } = await run({ seed: 7, nrDataBlocks: 12 }, 2500);
     for (const kind of ['in flight and in', 'in flight and out', 'no space', 'grow'])

@@ -2,10 +2,10 @@
  * A pool in use, and what it should hold: requests of all kinds are begun at random and overlap; which of those that wait for
  * a device goes on next is random too; and at any moment the power may fail. Everything follows from the seed.
  */
-import { MemoryDataDevice, MemoryMetadataDevice, type WriteOptions } from '@pdata/device';
+import { type DataDeviceHints, MemoryDataDevice, MemoryMetadataDevice, type WriteOptions } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
 import { FaultyDataDevice, RecordingDataDevice, seededRandom } from '@pdata/testing';
-import { ThinPool, type ThinVolume } from '../src/index.js';
+import { ThinPool, type ThinPoolOptions, type ThinVolume } from '../src/index.js';
 import { expectSound } from './pool.js';
 import { VolatileMetadataDevice } from './volatile-metadata-device.js';
 import { Clock, SECTOR, sectorsOf, VolumeModel, valuesIn, type Writing } from './volume-model.js';
@@ -41,17 +41,25 @@ export interface WorldOptions {
   readonly lyingFlush?: boolean;
   readonly crashes?: boolean;
   readonly nrDataBlocks?: number;
+  /** Writes that find no space wait until there is some, instead of failing. */
+  readonly waits?: boolean;
 }
 
-/** As files do it: what is in doubt before a request with fua does not land over it afterwards. */
+/** Every other world's data device is slow to zero. As files do it: what is in doubt before a request with fua does not land over it afterwards. */
 class FlushingDevice extends RecordingDataDevice {
+  fastZeroes = true;
+
+  override get hints(): DataDeviceHints {
+    return { ...super.hints, fastZeroes: this.fastZeroes };
+  }
+
   override async write(offset: number, from: Uint8Array, options?: WriteOptions): Promise<void> {
     await super.write(offset, from);
     if (options?.fua) await this.flush();
   }
 }
 
-class LyingDevice extends RecordingDataDevice {
+class LyingDevice extends FlushingDevice {
   override async flush(): Promise<void> {}
 }
 
@@ -89,13 +97,11 @@ export class EngineWorld {
       new MemoryDataDevice({ bytes: new Uint8Array(nrDataBlocks * BLOCK_SECTORS * SECTOR).fill(0xdd) }),
     );
     await world.#go(
-      ThinPool.format(world.#metadata, world.#data, {
-        dataBlockSize: BLOCK_SECTORS,
-        errorIfNoSpace: true,
-        commitPeriod: 0,
-      }).then((pool) => {
-        world.#pool = pool;
-      }),
+      ThinPool.format(world.#metadata, world.#data, { dataBlockSize: BLOCK_SECTORS, ...world.#poolOptions }).then(
+        (pool) => {
+          world.#pool = pool;
+        },
+      ),
     );
     return world;
   }
@@ -106,6 +112,7 @@ export class EngineWorld {
     if (this.#options.crashes && this.random() < 0.012) await this.#crash();
     else if (this.#nrInFlight < 10 && this.random() < (busy === 0 ? 1 : 0.4)) this.#begin();
     else if (busy > 0) this.#letGo();
+    else if (this.#pool.mode === 'out_of_data_space') this.#grow();
     else throw new Error(`stuck: ${this.#nrInFlight} requests wait for nothing`);
     await settled();
     this.#complain();
@@ -114,11 +121,18 @@ export class EngineWorld {
   /** Lets everything end, closes the pool and checks what is left. */
   async end(): Promise<void> {
     await this.#go(Promise.resolve());
-    while (this.#nrInFlight > 0) await this.#go(settled());
+    while (this.#nrInFlight > 0) {
+      await this.#go(settled());
+      if (this.#waiting.length === 0 && this.#pool.mode === 'out_of_data_space') this.#grow();
+    }
     for (const volume of this.#volumes.values()) await this.#go(this.#readAll(volume));
     this.#complain();
     await this.#go(this.#pool.close());
     expectSound({ bytes: this.#metadata.crash(1) }, `seed ${this.seed}, closed`);
+  }
+
+  get #poolOptions(): ThinPoolOptions {
+    return { errorIfNoSpace: !this.#options.waits, noSpaceTimeout: 0, commitPeriod: 0 };
   }
 
   #devices(metadata: Uint8Array, memory: MemoryDataDevice): void {
@@ -130,7 +144,9 @@ export class EngineWorld {
     this.#metadata = new VolatileMetadataDevice(new MemoryMetadataDevice({ bytes: metadata }), wait);
     this.#memory = memory;
     const Recording = this.#options.lyingFlush ? LyingDevice : FlushingDevice;
-    this.#data = new Recording(new FaultyDataDevice(memory, [], { delay: wait }), { initial: memory.copy() });
+    const data = new Recording(new FaultyDataDevice(memory, [], { delay: wait }), { initial: memory.copy() });
+    data.fastZeroes = this.seed % 2 === 0;
+    this.#data = data;
   }
 
   #letGo(): void {
@@ -196,7 +212,7 @@ export class EngineWorld {
     else if (dice < 0.06 && room) this.#snapshot(volume);
     else if (dice < 0.08 && this.#volumes.size > 3) this.#delete(volume);
     else if (dice < 0.1) this.#commit();
-    else if (dice < 0.11) this.#grow();
+    else if (dice < 0.11 && this.#memory.size < 60 * BLOCK_SECTORS * SECTOR) this.#grow();
     else if (dice < 0.12) this.#resize(volume);
     else this.#beginIo(volume);
   }
@@ -247,6 +263,7 @@ export class EngineWorld {
   #expectWhole(values: readonly number[], writings: readonly Noted[], since: number, what: string): void {
     for (const { writing, ended } of writings) {
       const inFlightOrDone = ended === Number.POSITIVE_INFINITY || writing.entries.every(({ well }) => well);
+      if (this.#options.waits) return; // what waits for space is not waited for, and may be in it in part
       if (writing.value === 0 || ended < since || !inFlightOrDone) continue;
       const others = writings.filter((other) => other.writing !== writing && other.ended > began(writing));
       const alone = [...Array(writing.end - writing.begin).keys()]
@@ -288,7 +305,6 @@ export class EngineWorld {
   }
 
   #grow(): void {
-    if (this.#memory.size > 60 * BLOCK_SECTORS * SECTOR) return;
     this.#background('grow', async () => {
       await this.#memory.grow(this.#memory.size + 3 * BLOCK_SECTORS * SECTOR);
       await this.#pool.resume();
@@ -415,7 +431,7 @@ export class EngineWorld {
     this.#nrInFlight = 0;
     this.#devices(metadata, new MemoryDataDevice({ bytes }));
     await this.#go(
-      ThinPool.open(this.#metadata, this.#data, { errorIfNoSpace: true, commitPeriod: 0 }).then((pool) => {
+      ThinPool.open(this.#metadata, this.#data, this.#poolOptions).then((pool) => {
         this.#pool = pool;
       }),
     );
