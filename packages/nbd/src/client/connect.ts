@@ -51,8 +51,8 @@ export async function connectNbd(target: NbdTarget | string, options: NbdClientO
   const wish = { exportName: destination.exportName, contexts: [...new Set([BASE_ALLOCATION, ...contexts])] };
   const connections: NbdConnection[] = [];
   const open = async (): Promise<NbdConnection> => {
-    const { socket, result } = await openConnection(destination, options, (handshake) => handshake.enter(wish));
-    return new NbdConnection(socket, result, {
+    const opened = await openConnection(destination, options, (handshake) => handshake.enter(wish));
+    return new NbdConnection(opened, {
       name,
       replyMs,
       maxInFlight,

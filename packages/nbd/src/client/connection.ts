@@ -16,6 +16,7 @@ import { COMMAND, NBD_ERROR, REQUEST_SIZE } from '../protocol/constants.js';
 import { encodeRequest } from '../protocol/requests.js';
 import { NbdReplyError, NbdTimeoutError } from './errors.js';
 import type { Negotiated } from './handshake.js';
+import type { OpenedConnection } from './open-connection.js';
 import { PendingRequest, type RequestKind, type RequestOptions } from './pending-request.js';
 import { ReplyParser } from './reply-parser.js';
 
@@ -58,8 +59,7 @@ export class NbdConnection {
   #isLeaving = false;
   readonly #hungUp: Promise<void>;
 
-  /** @param socket with whatever has come of the transmission phase still in it */
-  constructor(socket: Socket, negotiated: Negotiated, options: ConnectionOptions) {
+  constructor({ socket, incoming, result: negotiated }: OpenedConnection<Negotiated>, options: ConnectionOptions) {
     this.#socket = socket;
     this.negotiated = negotiated;
     this.#options = options;
@@ -69,13 +69,12 @@ export class NbdConnection {
       finished: (cookie, request) => this.#finished(cookie, request),
     });
     this.#hungUp = socket.closed ? Promise.resolve() : new Promise((resolve) => socket.once('close', () => resolve()));
-    socket.on('data', this.#onData);
     socket.on('error', (error) => this.die(`the connection broke: ${error.message}`, error));
     socket.on('end', () => this.#onHangUp());
     socket.on('close', () => this.#onHangUp());
-    socket.resume();
     // Gone already: none of these events will come any more.
     if (socket.closed) setImmediate(() => this.#onHangUp());
+    incoming.deliverTo(this.#onData);
   }
 
   /** Requests in flight and waiting. */

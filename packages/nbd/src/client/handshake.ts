@@ -40,7 +40,7 @@ import {
   MalformedOption,
 } from '../protocol/options.js';
 import { NbdProtocolError } from './errors.js';
-import type { HandshakeStream } from './handshake-stream.js';
+import type { Incoming } from './incoming.js';
 import { readableText } from './reply-parser.js';
 
 /** An option's reply is a name, a text and a few numbers. */
@@ -98,20 +98,22 @@ const REFUSALS: Readonly<Record<number, string>> = {
 };
 
 export class Handshake {
-  readonly #stream: HandshakeStream;
+  readonly #incoming: Incoming;
+  readonly #send: (bytes: Uint8Array) => void;
   readonly #name: string;
   #isFixed = false;
   #withoutZeros = false;
 
   /** @param name of the server, for messages */
-  constructor(stream: HandshakeStream, name: string) {
-    this.#stream = stream;
+  constructor(incoming: Incoming, send: (bytes: Uint8Array) => void, name: string) {
+    this.#incoming = incoming;
+    this.#send = send;
     this.#name = name;
   }
 
   /** Reads the greeting and answers it. */
   async greet(): Promise<void> {
-    const greeting = await this.#stream.take(GREETING_SIZE);
+    const greeting = await this.#incoming.take(GREETING_SIZE);
     if (!isMagic(greeting, 0, NBD_MAGIC))
       throw new NbdProtocolError(
         `what answers at ${this.#name} is not an NBD server: it does not begin with "NBDMAGIC"`,
@@ -126,7 +128,7 @@ export class Handshake {
     this.#withoutZeros = (flags & HANDSHAKE_FLAG.NO_ZEROES) !== 0;
     const answer = Buffer.alloc(4);
     answer.writeUInt32BE(flags);
-    this.#stream.write(answer);
+    this.#send(answer);
   }
 
   /** Asks for TLS; afterwards the caller begins it on the socket at once. */
@@ -135,12 +137,12 @@ export class Handshake {
     const refusal = await this.#ask(OPTION.STARTTLS);
     if (refusal !== undefined) throw this.#refused('TLS', refusal.type, textIn(refusal));
     // Whoever sits between us and the server may have put them there, to be taken for the server's own.
-    if (this.#stream.nrWaiting > 0) this.#violated('bytes follow its agreement to TLS that are not TLS');
+    if (this.#incoming.nrWaiting > 0) this.#violated('bytes follow its agreement to TLS that are not TLS');
   }
 
   /** This handshake, continued over TLS; what was agreed on before is forgotten by both sides, but not the greeting. */
-  over(stream: HandshakeStream): Handshake {
-    const continued = new Handshake(stream, this.#name);
+  over(incoming: Incoming, send: (bytes: Uint8Array) => void): Handshake {
+    const continued = new Handshake(incoming, send, this.#name);
     continued.#isFixed = this.#isFixed;
     continued.#withoutZeros = this.#withoutZeros;
     return continued;
@@ -160,7 +162,7 @@ export class Handshake {
 
   /** Ends the handshake without an export. The server hangs up. */
   abort(): void {
-    if (this.#isFixed) this.#stream.write(encodeOption(OPTION.ABORT));
+    if (this.#isFixed) this.#send(encodeOption(OPTION.ABORT));
   }
 
   /** Enters transmission. */
@@ -217,15 +219,15 @@ export class Handshake {
   }
 
   async #exportName(exportName: string): Promise<Omit<Negotiated, 'structured' | 'contexts'>> {
-    this.#stream.write(encodeOption(OPTION.EXPORT_NAME, Buffer.from(exportName)));
+    this.#send(encodeOption(OPTION.EXPORT_NAME, Buffer.from(exportName)));
     let answer: Buffer;
     try {
-      answer = await this.#stream.take(10);
+      answer = await this.#incoming.take(10);
     } catch (cause) {
       // This old way has no other answer than to hang up.
       throw new DeviceOpenError(`${this.#name} has no export "${exportName}", or does not let us have it`, { cause });
     }
-    if (!this.#withoutZeros) await this.#stream.take(EXPORT_NAME_PADDING);
+    if (!this.#withoutZeros) await this.#incoming.take(EXPORT_NAME_PADDING);
     return { size: u64At(answer, 0), flags: answer.readUInt16BE(8), blockSize: UNTOLD_BLOCK_SIZES, description: '' };
   }
 
@@ -243,7 +245,7 @@ export class Handshake {
 
   /** Sends an option and takes its replies. @returns the error it ended with; undefined when it was acknowledged */
   async #ask(option: number, data?: Uint8Array, each?: (reply: OptionReply) => void): Promise<OptionReply | undefined> {
-    this.#stream.write(encodeOption(option, data));
+    this.#send(encodeOption(option, data));
     let nrBytes = 0;
     for (let nrReplies = 0; nrReplies < MAX_REPLIES; nrReplies++) {
       const reply = await this.#takeReply(option);
@@ -258,14 +260,14 @@ export class Handshake {
   }
 
   async #takeReply(option: number): Promise<OptionReply> {
-    const header = await this.#stream.take(OPTION_REPLY_HEADER_SIZE);
+    const header = await this.#incoming.take(OPTION_REPLY_HEADER_SIZE);
     if (!isMagic(header, 0, OPTION_REPLY_MAGIC))
       this.#violated('a reply to an option does not begin with its magic number');
     const [about, type, length] = [header.readUInt32BE(8), header.readUInt32BE(12), header.readUInt32BE(16)];
     if (about !== option) this.#violated(`it answers option ${about}, and was asked for option ${option}`);
     if (length > MAX_REPLY_DATA)
       this.#violated(`its reply to option ${option} has ${length} bytes, more than any needs`);
-    return { type, data: await this.#stream.take(length) };
+    return { type, data: await this.#incoming.take(length) };
   }
 
   #decoded<Result>(decode: () => Result): Result {

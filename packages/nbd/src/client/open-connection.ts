@@ -13,7 +13,7 @@ import { NBD_DEFAULT_PORT } from '../protocol/constants.js';
 import { formatNbdUri, type NbdTarget, parseNbdUri } from '../uri.js';
 import { NbdTimeoutError } from './errors.js';
 import { Handshake } from './handshake.js';
-import { HandshakeStream } from './handshake-stream.js';
+import { Incoming } from './incoming.js';
 
 export interface OpenOptions {
   /**
@@ -68,48 +68,49 @@ function certificatesIn(directory: string): TlsConnectionOptions {
   return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
 }
 
+/** A server that was greeted and agreed to what was asked. */
+export interface OpenedConnection<Result> {
+  readonly socket: Socket;
+  /** What comes from it, with all that has come and was not taken. */
+  readonly incoming: Incoming;
+  readonly result: Result;
+}
+
 /**
  * Connects, greets, begins TLS, and has `haggle` do the rest.
- * @returns the socket, in whose buffer all is left that was not taken
  * @throws DeviceOpenError, {@link NbdProtocolError}
  */
 export async function openConnection<Result>(
   { target, tls, uri }: Destination,
   { connectMs = 10_000 }: OpenOptions,
   haggle: (handshake: Handshake) => Promise<Result>,
-): Promise<{ socket: Socket; result: Result }> {
-  const plain =
+): Promise<OpenedConnection<Result>> {
+  const address =
     'socketPath' in target
-      ? createConnection({ path: target.socketPath })
-      : createConnection({ host: target.host, port: target.port ?? NBD_DEFAULT_PORT, noDelay: true });
-  let socket: Socket = plain;
+      ? { path: target.socketPath }
+      : { host: target.host, port: target.port ?? NBD_DEFAULT_PORT, noDelay: true };
+  const plain = tls === undefined ? Incoming.connect(address) : waitingFor(createConnection(address));
+  let { socket, incoming } = plain;
   let overdue: NbdTimeoutError | undefined;
   const deadline = setTimeout(() => {
     overdue = new NbdTimeoutError(`${uri}: no NBD server has answered within ${connectMs / 1000} s`);
     socket.destroy(overdue);
   }, connectMs);
+  const send = (bytes: Uint8Array): void => void socket.write(bytes);
   try {
-    await happens(plain, 'connect');
-    let stream = new HandshakeStream(plain);
-    let handshake = new Handshake(stream, uri);
+    await happens(socket, 'connect');
+    let handshake = new Handshake(incoming, send, uri);
     await handshake.greet();
     if (tls !== undefined) {
       await handshake.startTls();
       const servername = 'host' in target && !/^[\d.]+$|:/.test(target.host) ? { servername: target.host } : {};
-      socket = connectTls({
-        minVersion: 'TLSv1.2',
-        ...servername,
-        ...identityOf(target),
-        ...tls,
-        socket: stream.release(),
-      });
+      socket.removeAllListeners('data');
+      socket = connectTls({ minVersion: 'TLSv1.2', ...servername, ...identityOf(target), ...tls, socket });
       await happens(socket, 'secureConnect');
-      stream = new HandshakeStream(socket);
-      handshake = handshake.over(stream);
+      incoming = Incoming.from(socket);
+      handshake = handshake.over(incoming, send);
     }
-    const result = await haggle(handshake);
-    stream.release();
-    return { socket, result };
+    return { socket, incoming, result: await haggle(handshake) };
   } catch (error) {
     socket.on('error', () => {}); // it is being thrown away; what else it complains of interests nobody
     socket.destroy();
@@ -122,6 +123,11 @@ export async function openConnection<Result>(
     clearTimeout(deadline);
   }
 }
+
+const waitingFor = (socket: Socket): { socket: Socket; incoming: Incoming } => ({
+  socket,
+  incoming: Incoming.from(socket),
+});
 
 /** A certificate is checked against the host's name; behind a Unix socket there is none unless the caller gives it. */
 const identityOf = (target: NbdTarget): TlsConnectionOptions =>
