@@ -8,6 +8,11 @@ import type { ThinPoolOptions } from './options.js';
 import { ThinPool } from './thin-pool.js';
 import type { ThinVolume } from './thin-volume.js';
 
+/** For large volumes whose content does not matter. */
+class Forgetful extends MemoryDataDevice {
+  override async write(): Promise<void> {}
+}
+
 interface Recorded {
   readonly metadata: MemoryMetadataDevice;
   readonly pool: ThinPool;
@@ -194,6 +199,30 @@ describe('a discard', () => {
     await volume.flush();
     expect(all.pool.statusLine()).toContain(' 0/256 ');
     await closeSound(all);
+  });
+
+  it('of a large volume lets the program do something else meanwhile', async () => {
+    const data = new Forgetful({ size: 20_000 * BLOCK });
+    const pool = await ThinPool.format(new MemoryMetadataDevice({ nrBlocks: 2048 }), data, {
+      dataBlockSize: 128,
+      commitPeriod: 0,
+    });
+    await pool.createThin(0);
+    const volume = await pool.openVolume(0, { size: 20_000 * BLOCK });
+    for (let block = 0; block < 12_000; block++) await volume.write(block * BLOCK, bytesOf(1, 512));
+    let nrTurns = 0;
+    let over = false;
+    const discard = volume.discard(0, 20_000 * BLOCK).then(() => {
+      over = true;
+    });
+    while (!over) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      nrTurns++;
+    }
+    await discard;
+    expect(volume.statusLine()).toBe('0 -');
+    expect(nrTurns).toBeGreaterThan(2);
+    await pool.close();
   });
 
   it('past the end is refused (discard_past_the_end_fails)', async () => {

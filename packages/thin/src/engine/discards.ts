@@ -19,6 +19,8 @@ import type { QueueEntry } from './request-queue.js';
 
 /** Blocks worked on at once: 64 MiB of the smallest. */
 const WINDOW = 1024;
+/** Nothing of it waits for a device, so the program's other work would wait: this many windows take some 10 ms. */
+const WINDOWS_AT_ONCE = 4;
 /** Data blocks to be passed down by one commit, about. */
 const MOST_FREED = 65_536;
 
@@ -27,13 +29,20 @@ const MOST_FREED = 65_536;
  * @throws {@link PoolModeError} when the pool's mode does not allow it
  */
 export async function unmapBlocks(core: PoolCore, thin: OpenThin, begin: number, end: number): Promise<void> {
+  let nrWindows = 0;
   for (let at = nextMapped(core.metadata, thin.thinId, begin, end); at < end; ) {
+    if (++nrWindows % WINDOWS_AT_ONCE === 0) await othersTurn();
     const windowEnd = Math.min(end, at + WINDOW);
     await unmapWindow(core, thin, at, windowEnd);
     if (core.freed.nr >= MOST_FREED) await core.commit();
     at = nextMapped(core.metadata, thin.thinId, windowEnd, end);
   }
 }
+
+const othersTurn = (): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, 0);
+  });
 
 /** The first mapped block of `begin`..`end`; `end` when there is none. */
 export function nextMapped(metadata: ThinMetadata, thinId: number, begin: number, end: number): number {

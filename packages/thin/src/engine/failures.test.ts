@@ -210,6 +210,18 @@ describe('a metadata operation that fails half-way', () => {
     return { ...all, pool, volume };
   }
 
+  it('is no matter of a status line, which says that it cannot read a number', async () => {
+    const all = await faulty();
+    await all.pool.close();
+    const pool = await ThinPool.open(all.metadata, all.data, { commitPeriod: 0 });
+    const volume = await pool.openVolume(0, { size: BLOCK });
+    for (let blockNr = 1; blockNr < 256; blockNr++) all.metadata.inject({ operation: 'read', blockNr });
+    expect([volume.statusLine(), pool.mode]).toEqual(['Error', 'write']);
+    all.metadata.heal();
+    expect(volume.statusLine()).toBe('384 383');
+    await pool.close();
+  });
+
   it('throws the transaction away, and leaves a failed pool when the last commit cannot be read', async () => {
     const all = await withBadBlock();
     const error = await rejection(all.volume.write(3 * BLOCK, bytesOf(4, 512)));
@@ -247,7 +259,10 @@ describe('needs_check', () => {
     await data.grow(8 * BLOCK);
     const again = await ThinPool.open(metadata, data);
     expect(again.statusLine()).toContain(' 0/4 - ro ');
+    const errors: string[] = [];
+    again.on('error', ({ error }) => errors.push(`${error}`));
     await again.resume();
+    expect(errors).toEqual(['ResizeError: unable to grow the data device until repaired.']);
     expect(again.statusLine()).toContain(' 0/4 - ro ');
     await again.close();
   });

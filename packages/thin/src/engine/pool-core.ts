@@ -349,8 +349,13 @@ export class PoolCore {
       throw new ResizeError(`metadata device (${wanted.metadata} blocks) too small: expected ${had.metadata}`);
     this.#dataLowTold = false;
     this.#metadataLowTold = false;
-    if (this.settings.readOnly || this.#metadata.readOnly || this.needsCheck || this.#mode === 'read_only') return;
     const grows = { data: wanted.data > had.data, metadata: wanted.metadata > had.metadata };
+    if (this.needsCheck && (grows.data || grows.metadata)) {
+      const what = grows.data ? 'data' : 'metadata';
+      const error = new ResizeError(`unable to grow the ${what} device until repaired.`);
+      this.events.emit('error', { operation: 'resume', error });
+    }
+    if (this.settings.readOnly || this.#metadata.readOnly || this.needsCheck || this.#mode === 'read_only') return;
     if (grows.metadata) {
       this.change('grow the metadata', undefined, (metadata) => metadata.resizeMetadata(wanted.metadata));
       this.#watchMetadata();

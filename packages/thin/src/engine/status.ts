@@ -3,6 +3,7 @@
  *
  * Format: docs/format/thin.md, section 11.
  */
+import { StoreError } from '@pdata/device';
 import type { PoolCore } from './pool-core.js';
 import { canChange, type PoolMode } from './pool-mode.js';
 
@@ -71,7 +72,20 @@ export function poolStatus(core: PoolCore): PoolStatus {
 
 export function poolStatusLine(core: PoolCore): string {
   core.refuseClosed();
-  if (core.mode === 'fail') return 'Fail';
+  return core.mode === 'fail' ? 'Fail' : lineOrError(() => poolLine(core));
+}
+
+/** The kernel's answer when a number cannot be read. */
+function lineOrError(line: () => string): string {
+  try {
+    return line();
+  } catch (error) {
+    if (error instanceof StoreError) return 'Error';
+    throw error;
+  }
+}
+
+function poolLine(core: PoolCore): string {
   const status = poolStatus(core);
   const mode = core.mode === 'out_of_data_space' ? core.mode : canChange(core.mode) ? 'rw' : 'ro';
   return (
@@ -96,6 +110,8 @@ export function thinStatus(core: PoolCore, thinId: number): ThinStatus {
 
 export function thinStatusLine(core: PoolCore, thinId: number): string {
   if (core.mode === 'fail') return 'Fail';
-  const { mappedSectors, highestMappedSector } = thinStatus(core, thinId);
-  return `${mappedSectors} ${highestMappedSector ?? '-'}`;
+  return lineOrError(() => {
+    const { mappedSectors, highestMappedSector } = thinStatus(core, thinId);
+    return `${mappedSectors} ${highestMappedSector ?? '-'}`;
+  });
 }

@@ -8,7 +8,7 @@
  * Not here: what happens behind this interface (pool-core.ts), messages (messages.ts), status lines (status.ts).
  * Format: docs/format/thin.md, sections 3 to 11.
  */
-import { type DataDevice, type MetadataDevice, ReadOnlyError } from '@pdata/device';
+import { type DataDevice, type MetadataDevice, ReadOnlyError, SECTOR_SIZE } from '@pdata/device';
 import type { DeviceDetails } from '../format/device-details.js';
 import type { ChangedRange } from '../metadata/changed-ranges.js';
 import { NoSuchDeviceError } from '../metadata/errors.js';
@@ -95,8 +95,7 @@ export class ThinPool {
 
   /** Sectors. */
   get dataBlockSize(): number {
-    this.#core.refuseClosed();
-    return this.#core.metadata.dataBlockSize;
+    return this.#core.blockSize / SECTOR_SIZE;
   }
 
   get mode(): PoolMode {
