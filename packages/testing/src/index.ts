@@ -3,12 +3,9 @@
  * {@link RecordingMetadataDevice} and {@link crashImages}, {@link RecordingDataDevice} and {@link dataDeviceConformance}.
  * @packageDocumentation
  */
-export {
-  type ConformanceCase,
-  type DataDeviceConformanceOptions,
-  dataDeviceConformance,
-} from './conformance/data-device-conformance.js';
+export { dataDeviceConformance } from './conformance/data-device-conformance.js';
 export { ContractViolation } from './conformance/demand.js';
+export type { ConformanceCase, DataDeviceConformanceOptions } from './conformance/device-case.js';
 export {
   type MetadataDeviceConformanceOptions,
   metadataDeviceConformance,

@@ -1,7 +1,7 @@
 /** Cases about flushing, closing, opening again, and devices that are open for reading only. */
 import { ClosedError, type DataDevice, ReadOnlyError, SECTOR_SIZE } from '@pdata/device';
-import type { DataDeviceConformanceOptions, DeviceCase } from './data-device-conformance.js';
 import { demand, demandRejection, demandSameBytes } from './demand.js';
+import type { DataDeviceConformanceOptions, DeviceCase } from './device-case.js';
 import { pattern, readFrom, workingSize } from './region.js';
 
 export function lifetimeCases(options: DataDeviceConformanceOptions): DeviceCase[] {

@@ -7,8 +7,8 @@
  */
 import { BLOCK_SIZE, ClosedError, type MetadataDevice, ReadOnlyError } from '@pdata/device';
 import { seededRandom } from '../seeded-random.js';
-import type { ConformanceCase } from './data-device-conformance.js';
 import { ContractViolation, demand, demandRejection } from './demand.js';
+import type { ConformanceCase } from './device-case.js';
 
 export interface MetadataDeviceConformanceOptions {
   /** A new device of zeroes, open for writing. */

@@ -6,8 +6,8 @@
  */
 import { type DataDevice, SECTOR_SIZE } from '@pdata/device';
 import { seededRandom } from '../seeded-random.js';
-import type { DeviceCase } from './data-device-conformance.js';
 import { ContractViolation, demandSameBytes, firstNonZero } from './demand.js';
+import type { DeviceCase } from './device-case.js';
 import { pattern, readFrom, workingSize } from './region.js';
 import { demandTrueAllocation } from './zeroing-cases.js';
 

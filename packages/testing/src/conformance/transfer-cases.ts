@@ -1,7 +1,7 @@
 /** Cases about reading and writing: bytes arrive, arguments are checked, requests in flight keep out of each other's way. */
 import { type DataDevice, SECTOR_SIZE } from '@pdata/device';
-import type { DataDeviceConformanceOptions, DeviceCase } from './data-device-conformance.js';
 import { demand, demandRejection, demandSameBytes } from './demand.js';
+import type { DataDeviceConformanceOptions, DeviceCase } from './device-case.js';
 import { pattern, readFrom, workingSize } from './region.js';
 
 /** Those that hold for read-only devices too. */

@@ -1,7 +1,7 @@
 /** Cases about zeros, discards, and what `allocation` says of them. */
 import { type AllocationExtent, type DataDevice, SECTOR_SIZE } from '@pdata/device';
-import type { DataDeviceConformanceOptions, DeviceCase } from './data-device-conformance.js';
 import { demand, demandSameBytes, firstNonZero } from './demand.js';
+import type { DataDeviceConformanceOptions, DeviceCase } from './device-case.js';
 import { pattern, readFrom, workingSize } from './region.js';
 
 /** Ranges off and on all the borders that an implementation may have. */
