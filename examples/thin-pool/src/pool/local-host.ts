@@ -23,6 +23,7 @@ import { checkName } from '../words/names.js';
 import { PoolError, quoted } from '../words/pool-error.js';
 import { checkVolumeSize, formatSize, plural } from '../words/sizes.js';
 import { readOnlyView } from './committed-state.js';
+import { isDiskFull, trimUnused } from './full-disk.js';
 import { LocalReceiving } from './local-receiving.js';
 import { OpenVolumes } from './open-volumes.js';
 import { beginCheck } from './pool-check.js';
@@ -39,6 +40,7 @@ import {
 import { poolReport, volumeReport, volumeReports } from './pool-reports.js';
 import { mapSharing } from './sharing-map.js';
 import { SpaceKeeper } from './space-keeper.js';
+import { removeVolume } from './volume-removal.js';
 
 export interface CreatePoolOptions {
   /** Bytes of data. */
@@ -115,6 +117,18 @@ export class LocalPoolHost implements PoolHost {
 
   /** @throws {@link PoolError} when there is no pool, or somebody else has it open */
   static async open(directory: string, options: ThinPoolOptions = {}): Promise<LocalPoolHost> {
+    try {
+      return await LocalPoolHost.#openOnce(directory, options);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+    }
+    // Opening may have to write, and there was no room: what the pool does not use is given back first.
+    const parts = await openParts(directory, 'write');
+    await trimUnused(parts).finally(() => parts.close());
+    return await LocalPoolHost.#openOnce(directory, options);
+  }
+
+  static async #openOnce(directory: string, options: ThinPoolOptions): Promise<LocalPoolHost> {
     const parts = await openParts(directory, 'write');
     let pool: ThinPool | undefined;
     try {
@@ -381,12 +395,7 @@ export class LocalPoolHost implements PoolHost {
   }
 
   async #remove(thinId: number): Promise<void> {
-    await this.#catalogue.change({
-      act: (how) => this.#pool.deleteThin(thinId, how),
-      remove: [thinId],
-      order: 'records-last',
-    });
-    this.#open.forget(thinId);
+    await removeVolume({ pool: this.#pool, catalogue: this.#catalogue, open: this.#open }, thinId);
   }
 
   #refuseUsed({ thinId, record }: CataloguedVolume): void {

@@ -1,22 +1,18 @@
 /** Volumes that are being received into a pool that this process has open. Their progress is in the catalogue. */
 import type { DataDevice } from '@pdata/device';
-import type { ThinPool } from '@pdata/thin';
 import type { VolumeRecord } from '../catalogue/records.js';
-import type { CataloguedVolume, VolumeCatalogue } from '../catalogue/volume-catalogue.js';
+import type { CataloguedVolume } from '../catalogue/volume-catalogue.js';
 import type { Receiving, ReceivingReport, ReceivingRequest, StreamProgress, VolumeReport } from '../pool-host.js';
 import { checkName } from '../words/names.js';
 import { PoolError, quoted } from '../words/pool-error.js';
 import { checkVolumeSize } from '../words/sizes.js';
-import type { OpenVolumes } from './open-volumes.js';
+import { type RemovalContext, removeVolume } from './volume-removal.js';
 
 /** From an import's begin to its first write. */
 const IMPORT_MAY_PAUSE_MS = 60_000;
 
 /** What it needs of the host. */
-export interface ReceivingContext {
-  readonly pool: ThinPool;
-  readonly catalogue: VolumeCatalogue;
-  readonly open: OpenVolumes;
+export interface ReceivingContext extends RemovalContext {
   inTurn<T>(change: () => Promise<T>): Promise<T>;
   report(volume: CataloguedVolume): VolumeReport;
   tell(message: string, volume: string): void;
@@ -132,8 +128,7 @@ export class LocalReceiving implements Receiving {
   }
 
   async #remove(thinId: number): Promise<void> {
-    const { pool, catalogue } = this.#context;
-    await catalogue.change({ act: (how) => pool.deleteThin(thinId, how), remove: [thinId], order: 'records-last' });
+    await removeVolume(this.#context, thinId);
   }
 
   #findUnused(identity: string): CataloguedVolume {

@@ -10,6 +10,7 @@ import type { CheckFinding, CheckReport } from '../pool-host.js';
 import { quoted } from '../words/pool-error.js';
 import { formatSize } from '../words/sizes.js';
 import { inSlices, lookAtCommitted } from './committed-state.js';
+import { trimUnused } from './full-disk.js';
 import { openParts, type PoolParts } from './pool-directory.js';
 
 export interface RepairReport {
@@ -28,6 +29,8 @@ export async function repairPoolDirectory(directory: string): Promise<RepairRepo
   const parts = await openParts(directory, 'write');
   let summary: RepairSummary;
   try {
+    // On a full disk a repair would find no room; otherwise this changes nothing that anybody could see.
+    await trimUnused(parts);
     summary = await inSlices(repairThin(parts.metadata));
   } finally {
     await parts.close();

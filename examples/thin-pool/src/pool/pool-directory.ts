@@ -13,23 +13,23 @@
  */
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { type DataDevice, DeviceBusyError, type MetadataDevice, StoreError } from '@pdata/device';
+import { DeviceBusyError, type GrowableDataDevice, type MetadataDevice, StoreError } from '@pdata/device';
 import { openFileDataDevice, openFileMetadataDevice } from '@pdata/device/node';
 import { LmdbEnvironment } from '@pdata/lmdb';
 import { MAX_METADATA_BLOCKS } from '@pdata/persistent-data';
 import { CatalogueFile, type CatalogueStore, syncFolder } from '../catalogue/catalogue-file.js';
 import { type CatalogueRecord, isPoolRecord, POOL_FORMAT, POOL_KEY } from '../catalogue/records.js';
 import { fileError, PoolError, quoted } from '../words/pool-error.js';
+import { DataWithReserve, roomOn } from './full-disk.js';
 
 export type PoolFormat = 'lmdb' | 'raw';
-type DataFile = Awaited<ReturnType<typeof openFileDataDevice>>;
 
 /** The open parts of a pool. */
 export interface PoolParts {
   readonly directory: string;
   readonly format: PoolFormat;
   readonly metadata: MetadataDevice;
-  readonly data: DataFile;
+  readonly data: GrowableDataDevice;
   readonly catalogue: CatalogueStore;
   /** The last commit, for a look at all of it while the pool goes on; undefined where only the pool's own device can be read. */
   openReader(): MetadataDevice | undefined;
@@ -87,7 +87,8 @@ async function openKnownParts(directory: string, format: PoolFormat, mode: 'read
     for (const part of opened) await part.close();
   };
   try {
-    const data = keep(await openFileDataDevice(paths.data, { mode, lock: true, name: 'the data of the pool' }));
+    const file = await openFileDataDevice(paths.data, { mode, lock: true, name: 'the data of the pool' });
+    const data = keep(new DataWithReserve(file, () => roomOn(paths.data)));
     if (format === 'raw') {
       const metadata = keep(openFileMetadataDevice(paths.metadata, { mode }));
       const catalogue = openCatalogueFile(paths.catalogue);
@@ -240,5 +241,3 @@ function busyError(directory: string, error: unknown): PoolError | undefined {
     { cause: error },
   );
 }
-
-export type { DataDevice };
