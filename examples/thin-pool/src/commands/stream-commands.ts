@@ -141,6 +141,9 @@ good of it is kept, so that it can be resumed:
     if (args.values.abandon !== undefined) return await abandon(directory, args.values.abandon, io);
     const { input } = args.values;
     const name = args.operands.NAME;
+    if (input === undefined && (io.stdin as { isTTY?: boolean }).isTTY === true) {
+      throw new UsageError('the stream is read from the standard input: send it there, or name a file with --input');
+    }
     const source = input === undefined ? io.stdin : await fromFile(input);
     const stop = () => source.destroy(new PoolError('ERR_STREAM_TRUNCATED', 'interrupted'));
     io.signal.addEventListener('abort', stop, { once: true });
