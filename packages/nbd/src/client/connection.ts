@@ -190,7 +190,8 @@ export class NbdConnection {
   #onHangUp(): void {
     if (!this.#isLeaving || this.#inFlight.size > 0) {
       const where = this.#parser.isBetweenReplies ? '' : ' in the middle of an answer';
-      this.die(`the server closed the connection${where}, with ${this.load} requests unanswered`);
+      const owed = this.load === 0 ? '' : `, with ${this.load} requests unanswered`;
+      this.die(`the server closed the connection${where}${owed}`);
     }
   }
 

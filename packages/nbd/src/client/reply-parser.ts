@@ -91,7 +91,9 @@ export class ReplyParser {
     this.#nrKept += taken;
     if (this.#nrKept === this.#wanted) {
       this.#nrKept = 0;
-      this.#step(this.#kept.subarray(0, this.#wanted));
+      const kept = this.#kept;
+      if (kept.length > MAX_ERROR_PAYLOAD) this.#kept = Buffer.alloc(64); // a long block status is not kept for ever
+      this.#step(kept.subarray(0, this.#wanted));
     }
     return taken;
   }
