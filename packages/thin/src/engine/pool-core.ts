@@ -130,6 +130,11 @@ export class PoolCore {
     return this.settings.errorIfNoSpace || this.space.timedOut;
   }
 
+  /** Changes so far, those that were thrown away with a transaction included. */
+  get nrChanges(): number {
+    return this.#nrChanges;
+  }
+
   /** Transactions thrown away so far: a data block that was allocated before the last one is nobody's any more. */
   get nrAborts(): number {
     return this.#nrAborts;

@@ -31,6 +31,25 @@ async function held(): Promise<{
 }
 
 describe('a snapshot of a volume in use', () => {
+  it('has zeros of one request whole or not at all, the parts of blocks at their ends included', async () => {
+    const { pool, volume, faulty, metadata } = await held();
+    await volume.write(0, bytesOf(1, 4 * BLOCK));
+    const zeroing = faulty.hold('writeZeroes');
+    const inFlight = volume.writeZeroes(512, 3 * BLOCK);
+    await zeroing.untilHeld();
+    const taken = pool.createSnapshot(1, 0);
+    await quiet();
+    zeroing.release();
+    await Promise.all([inFlight, taken]);
+    expect(await shown(await pool.openVolume(1, { size: 4 * BLOCK }))).toEqual([
+      [1, 512],
+      [0, 3 * BLOCK],
+      [1, BLOCK - 512],
+    ]);
+    await pool.close();
+    expectSound(metadata);
+  });
+
   it('waits for writes in flight, holds back those that come, and lets reads go on', async () => {
     const { pool, volume, faulty, metadata } = await held();
     await volume.write(0, bytesOf(1, 4 * BLOCK));

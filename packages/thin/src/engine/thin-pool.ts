@@ -15,7 +15,7 @@ import { NoSuchDeviceError } from '../metadata/errors.js';
 import { type OpenThinMetadataOptions, ThinMetadata } from '../metadata/thin-metadata.js';
 import { VolumeInUseError } from './errors.js';
 import type { ThinPoolEvents, ThinPoolListener } from './events.js';
-import { sendMessage } from './messages.js';
+import { type PoolChanges, sendMessage } from './messages.js';
 import { OpenThin } from './open-thin.js';
 import { settingsOf, type ThinPoolOptions } from './options.js';
 import { PoolCore } from './pool-core.js';
@@ -104,79 +104,31 @@ export class ThinPool {
 
   /** A new, empty thin device. Ids are whole numbers from 0 to 2^24 - 1. Rejects with a {@link DeviceExistsError}. */
   async createThin(thinId: number, how: Alongside = {}): Promise<void> {
-    await this.#change(() => {
-      this.#withAlongside(
-        how,
-        () => this.#core.change('create a thin device', undefined, (metadata) => metadata.createThin(thinId)),
-        thinId,
-      );
-    });
+    await this.#create(thinId, how);
     await this.#core.commit();
   }
 
   /**
    * A new thin device with all that `originId` holds now. The origin may be in use: the snapshot has each of its requests
    * whole or not at all, those that had ended before this call in any case; requests that write are held up until those in
-   * flight have ended. Costs the same however large the origin is.
+   * flight have ended. (It may have a part of one that waits for space, or of zeros that are to take space, more than 64 blocks
+   * of them.) Costs the same however large the origin is.
    * Rejects with a {@link DeviceExistsError}, {@link NoSuchDeviceError} or {@link PoolTimeError}.
    */
   async createSnapshot(thinId: number, originId: number, how: Alongside = {}): Promise<void> {
-    this.#core.refuseUnchangeable();
-    for (let done = false; !done; ) {
-      const origin = this.#core.opened.get(originId);
-      await origin?.writers.close();
-      try {
-        await this.#change(() => {
-          if (this.#core.opened.get(originId) !== origin) return; // opened meanwhile, or closed
-          done = true;
-          this.#withAlongside(
-            how,
-            () =>
-              this.#core.change('create a snapshot', undefined, (metadata) =>
-                metadata.createSnapshot(thinId, originId),
-              ),
-            thinId,
-          );
-        });
-      } finally {
-        origin?.writers.open();
-      }
-    }
+    await this.#snapshot(thinId, originId, how);
     await this.#core.commit();
   }
 
   /** Rejects with a {@link VolumeInUseError} while a volume of it is open, or with a {@link NoSuchDeviceError}. */
   async deleteThin(thinId: number, how: Alongside = {}): Promise<void> {
-    const { alongside } = how;
-    const remove = (): void => {
-      this.#refuseInUse(thinId);
-      this.#core.change('delete a thin device', undefined, (metadata) => metadata.deleteDevice(thinId));
-    };
-    if (alongside === undefined) await this.#change(remove);
-    else {
-      // Nothing brings it back but an abort: so there must be nothing else in the transaction.
-      this.#core.refuseUnchangeable();
-      this.#refuseInUse(thinId);
-      await this.#core.exclusively(async () => {
-        await this.#core.commitExclusively();
-        this.#core.refuseUnchangeable();
-        remove();
-        try {
-          alongside();
-        } catch (error) {
-          this.#core.abortExclusively('delete a thin device', error);
-          throw error;
-        }
-      });
-    }
+    await this.#delete(thinId, how);
     await this.#core.commit();
   }
 
   /** Sets the transaction id to `next` if it is `current`. Rejects with a {@link TransactionIdError} if it is another. */
   async setTransactionId(current: bigint, next: bigint): Promise<void> {
-    await this.#change(() =>
-      this.#core.change('set the transaction id', undefined, (metadata) => metadata.setTransactionId(current, next)),
-    );
+    await this.#setTransactionId(current, next);
     await this.#core.commit();
   }
 
@@ -185,24 +137,14 @@ export class ThinPool {
    * Rejects with a {@link MetadataSnapshotError} when one is held.
    */
   async reserveMetadataSnapshot(): Promise<number> {
-    this.#core.refuseUnchangeable();
-    let block = 0;
-    await this.#core.exclusively(async () => {
-      if (this.#core.metadata.heldRoot === undefined) await this.#core.commitExclusively();
-      this.#core.refuseUnchangeable();
-      block = this.#core.change('reserve a metadata snapshot', undefined, (metadata) =>
-        metadata.reserveMetadataSnapshot(),
-      );
-    });
+    const block = await this.#reserve();
     await this.#core.commit();
     return block;
   }
 
   /** Rejects with a {@link MetadataSnapshotError} when none is held. */
   async releaseMetadataSnapshot(): Promise<void> {
-    await this.#change(() =>
-      this.#core.change('release the metadata snapshot', undefined, (metadata) => metadata.releaseMetadataSnapshot()),
-    );
+    await this.#release();
     await this.#core.commit();
   }
 
@@ -212,7 +154,16 @@ export class ThinPool {
    */
   async message(line: string): Promise<void> {
     this.#core.refuseClosed();
-    await sendMessage(this, line);
+    const changes: PoolChanges = {
+      createThin: (thinId) => this.#create(thinId, {}),
+      createSnapshot: (thinId, originId) => this.#snapshot(thinId, originId, {}),
+      deleteThin: (thinId) => this.#delete(thinId, {}),
+      setTransactionId: (current, next) => this.#setTransactionId(current, next),
+      reserveMetadataSnapshot: () => this.#reserve(),
+      releaseMetadataSnapshot: () => this.#release(),
+    };
+    await sendMessage(changes, this.mode, line);
+    await this.#core.commit().catch(() => {}); // the mode tells, as in the kernel
   }
 
   /**
@@ -224,7 +175,7 @@ export class ThinPool {
     this.#core.refuseFailed();
     if (this.#core.metadata.details(thinId) === undefined)
       throw new NoSuchDeviceError(`there is no thin device ${thinId} in this pool: create it, or see what there is`);
-    const thin = this.#core.opened.get(thinId) ?? new OpenThin(thinId);
+    const thin = this.#core.opened.get(thinId) ?? new OpenThin(thinId, this.#core.nrChanges);
     const volume = new ThinVolume(this.#core, thin, options, (closed) => {
       this.#volumes.delete(closed);
       thin.nrVolumes--;
@@ -295,6 +246,90 @@ export class ThinPool {
   async #close(): Promise<void> {
     await Promise.all([...this.#volumes].map((volume) => volume.close()));
     await this.#core.close();
+  }
+
+  async #create(thinId: number, how: Alongside): Promise<void> {
+    await this.#change(() => {
+      this.#withAlongside(
+        how,
+        () => this.#core.change('create a thin device', undefined, (metadata) => metadata.createThin(thinId)),
+        thinId,
+      );
+    });
+  }
+
+  async #snapshot(thinId: number, originId: number, how: Alongside): Promise<void> {
+    this.#core.refuseUnchangeable();
+    for (let done = false; !done; ) {
+      const origin = this.#core.opened.get(originId);
+      await origin?.writers.close();
+      try {
+        await this.#change(() => {
+          if (this.#core.opened.get(originId) !== origin) return; // opened meanwhile, or closed
+          done = true;
+          this.#withAlongside(
+            how,
+            () =>
+              this.#core.change('create a snapshot', undefined, (metadata) =>
+                metadata.createSnapshot(thinId, originId),
+              ),
+            thinId,
+          );
+        });
+      } finally {
+        origin?.writers.open();
+      }
+    }
+  }
+
+  async #delete(thinId: number, how: Alongside): Promise<void> {
+    const { alongside } = how;
+    const remove = (): void => {
+      this.#refuseInUse(thinId);
+      this.#core.change('delete a thin device', undefined, (metadata) => metadata.deleteDevice(thinId));
+    };
+    if (alongside === undefined) await this.#change(remove);
+    else {
+      // Nothing brings it back but an abort: so there must be nothing else in the transaction.
+      this.#core.refuseUnchangeable();
+      this.#refuseInUse(thinId);
+      await this.#core.exclusively(async () => {
+        await this.#core.commitExclusively();
+        this.#core.refuseUnchangeable();
+        remove();
+        try {
+          alongside();
+        } catch (error) {
+          this.#core.abortExclusively('delete a thin device', error);
+          throw error;
+        }
+      });
+    }
+  }
+
+  async #setTransactionId(current: bigint, next: bigint): Promise<void> {
+    await this.#change(() =>
+      this.#core.change('set the transaction id', undefined, (metadata) => metadata.setTransactionId(current, next)),
+    );
+  }
+
+  async #reserve(): Promise<number> {
+    this.#core.refuseUnchangeable();
+    let block = 0;
+    await this.#core.exclusively(async () => {
+      if (this.#core.metadata.heldRoot === undefined) await this.#core.commitExclusively();
+      this.#core.refuseUnchangeable();
+      block = this.#core.change('reserve a metadata snapshot', undefined, (metadata) =>
+        metadata.reserveMetadataSnapshot(),
+      );
+    });
+    return block;
+  }
+
+  async #release(): Promise<void> {
+    await this.#change(() =>
+      this.#core.change('release the metadata snapshot', undefined, (metadata) => metadata.releaseMetadataSnapshot()),
+    );
   }
 
   async #change(work: () => void): Promise<void> {

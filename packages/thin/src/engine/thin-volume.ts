@@ -279,9 +279,7 @@ export class ThinVolume implements DataDevice {
       parts.push(work(virtualBlock, at, begin, length));
       begin += length;
     }
-    for (const result of await Promise.allSettled(parts)) {
-      if (result.status === 'rejected') throw result.reason;
-    }
+    await allEnded(parts);
   }
 
   get #zeroesByUnmapping(): boolean {
@@ -289,7 +287,7 @@ export class ThinVolume implements DataDevice {
     return this.#access.externalOrigin === undefined && !this.#core.settings.skipBlockZeroing;
   }
 
-  /** The parts of blocks at the ends first, then the whole blocks between them. */
+  /** The parts of blocks at the ends, and the whole blocks between them: let in together, so that a snapshot has all or nothing. */
   async #zero(begin: number, end: number, keepAllocated: boolean): Promise<void> {
     const { blockSize } = this.#core;
     const firstWhole = Math.ceil(begin / blockSize);
@@ -299,32 +297,37 @@ export class ThinVolume implements DataDevice {
       await this.#zeroParts(begin, end, keepAllocated);
       return;
     }
-    if (begin < firstWhole * blockSize) await this.#zeroParts(begin, firstWhole * blockSize, keepAllocated);
-    if (end > endWhole * blockSize) await this.#zeroParts(endWhole * blockSize, end, keepAllocated);
-    await this.#unmap(firstWhole, endWhole);
+    const ends = [
+      [begin, firstWhole * blockSize],
+      [endWhole * blockSize, end],
+    ].filter((part): part is [number, number] => (part[0] as number) < (part[1] as number));
+    await this.#asWriters(ends.length + 1, (ended) =>
+      allEnded([
+        ...ends.map(([from, to]) => this.#zeroBlocks(from, to, keepAllocated, ended)),
+        unmapBlocks(this.#core, this.#thin, firstWhole, endWhole).finally(ended),
+      ]),
+    );
   }
 
   /** Block after block, a few at a time: a request may be as large as the volume. */
   async #zeroParts(begin: number, end: number, keepAllocated: boolean): Promise<void> {
     const { blockSize } = this.#core;
     const most = 64 * blockSize;
-    const provisioned = keepAllocated || this.#core.settings.skipBlockZeroing;
     for (let at = begin; at < end; ) {
       const next = Math.min(end, (Math.floor(at / most) + 1) * most);
       await this.#asWriters(nrBlocksTouched(at, next, blockSize), (ended) =>
-        this.#inBlocks(at, next, (virtualBlock, atInBlock, _, length) => {
-          const write = {
-            virtualBlock,
-            at: atInBlock,
-            length,
-            from: undefined,
-            keepAllocated,
-          };
-          return zeroInBlock(this.#access, write, provisioned).finally(ended);
-        }),
+        this.#zeroBlocks(at, next, keepAllocated, ended),
       );
       at = next;
     }
+  }
+
+  #zeroBlocks(begin: number, end: number, keepAllocated: boolean, ended: () => void): Promise<void> {
+    const provisioned = keepAllocated || this.#core.settings.skipBlockZeroing;
+    return this.#inBlocks(begin, end, (virtualBlock, at, _, length) => {
+      const write = { virtualBlock, at, length, from: undefined, keepAllocated };
+      return zeroInBlock(this.#access, write, provisioned).finally(ended);
+    });
   }
 
   async #unmap(begin: number, end: number): Promise<void> {
@@ -378,6 +381,13 @@ export class ThinVolume implements DataDevice {
     }
     appendExtent(extents, at, end - at, 'hole');
     return end;
+  }
+}
+
+/** Fails when all have ended, with the first error. */
+async function allEnded(parts: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(parts)) {
+    if (result.status === 'rejected') throw result.reason;
   }
 }
 
