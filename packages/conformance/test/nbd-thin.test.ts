@@ -86,6 +86,18 @@ async function sumOfExport(uri: string): Promise<string> {
   return sum;
 }
 
+/** What nbdinfo sees of a context, extent by extent. */
+async function mapOf(
+  uri: string,
+  context = 'base:allocation',
+): Promise<{ offset: number; length: number; type: number }[]> {
+  return JSON.parse(await outputOf('nbdinfo', [`--map=${context}`, '--json', uri])) as Awaited<
+    ReturnType<typeof mapOf>
+  >;
+}
+
+const byNumber = (a: number, b: number): number => a - b;
+
 function fileSum(path: string): string {
   const hash = createHash('sha256');
   const fd = openSync(path, 'r');
@@ -143,6 +155,16 @@ describe.runIf(requireNbdTools())('pdata serve thin', () => {
     for (const readOnly of [['--read-only'], []]) {
       await using server = await startServer(process.execPath, [program, ...args, ...readOnly], socketPath);
       for (const [thinId, sum] of expected) expect(await sumOfExport(uri(thinId)), `volume ${thinId}`).toBe(sum);
+      for (const [thinId, { mappings }] of devices) {
+        const mapped = new Set(
+          mappings.flatMap(({ virtualBlock, length }) => Array.from({ length }, (_, nr) => virtualBlock + nr)),
+        );
+        const seen = new Set<number>();
+        for (const { offset, length, type } of await mapOf(uri(thinId)))
+          for (let at = offset; at < offset + length; at += BLOCK) if (type === 0) seen.add(at / BLOCK);
+        const expectedBlocks = [...mapped].filter((block) => block < size / BLOCK);
+        expect([...seen].sort(byNumber), `mapped blocks of volume ${thinId}`).toEqual(expectedBlocks.sort(byNumber));
+      }
       await server.stop('SIGTERM');
       expect(server.child.exitCode).toBe(0);
       if (readOnly.length > 0)
@@ -185,12 +207,7 @@ describe.runIf(requireNbdTools())('pdata serve thin', () => {
     expect(Buffer.compare(baseBytes, bytes)).toBe(0);
     expect(nrChanged).toBeGreaterThan(0);
     expect(nrChanged).toBeLessThan(32 * MIB);
-    const seenByNbdinfo = JSON.parse(
-      await outputOf('nbdinfo', [`--map=${context}`, '--json', `nbd+unix:///1?socket=${socketPath}`]),
-    ) as {
-      length: number;
-      type: number;
-    }[];
+    const seenByNbdinfo = await mapOf(`nbd+unix:///1?socket=${socketPath}`, context);
     expect(seenByNbdinfo.filter(({ type }) => type === 1).reduce((sum, { length }) => sum + length, 0)).toBe(nrChanged);
     await Promise.all([base.close(), volume.close()]);
   });
