@@ -149,6 +149,18 @@ describe('a commit that fails', () => {
     await all.pool.close();
   });
 
+  it('is not the matter of the message before it, which succeeds as in the kernel', async () => {
+    for (const device of ['metadata', 'data'] as const) {
+      const all = await faulty();
+      if (device === 'metadata') all.metadata.inject(fromNowOn(all.metadata, 'write'));
+      else all.data.inject({ operation: 'flush', nth: all.data.nrDone('flush') + 1 });
+      await all.pool.message('create_thin 7');
+      expect(all.pool.mode).toBe('read_only');
+      expect([...all.pool.thins()].map(({ thinId }) => thinId)).toEqual([0]);
+      await all.pool.close();
+    }
+  });
+
   it('on time is told to who listens', async () => {
     const timers = new ManualTimers();
     const all = await faulty({ commitPeriod: 1000, timers });

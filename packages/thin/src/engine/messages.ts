@@ -9,22 +9,26 @@
  * Format: docs/format/thin.md, section 4, with the texts of the errors.
  */
 import { MAX_THIN_ID } from '../format/limits.js';
-import {
-  CommitError,
-  DeviceExistsError,
-  MetadataSnapshotError,
-  NoSuchDeviceError,
-  TransactionIdError,
-} from '../metadata/errors.js';
+import { DeviceExistsError, MetadataSnapshotError, NoSuchDeviceError, TransactionIdError } from '../metadata/errors.js';
 import { type MessageErrno, PoolMessageError, PoolModeError, VolumeInUseError } from './errors.js';
-import type { ThinPool } from './thin-pool.js';
+import { canChange, type PoolMode } from './pool-mode.js';
+
+/** What messages do to a pool, each without its commit. */
+export interface PoolChanges {
+  createThin(thinId: number): Promise<void>;
+  createSnapshot(thinId: number, originId: number): Promise<void>;
+  deleteThin(thinId: number): Promise<void>;
+  setTransactionId(current: bigint, next: bigint): Promise<void>;
+  reserveMetadataSnapshot(): Promise<number>;
+  releaseMetadataSnapshot(): Promise<void>;
+}
 
 interface Message {
   /** Its words, the name included. */
   readonly nrWords: number;
   /** Logged when the operation fails. */
   readonly failed: (words: readonly string[]) => string;
-  readonly send: (pool: ThinPool, words: readonly string[]) => Promise<unknown>;
+  readonly send: (pool: PoolChanges, words: readonly string[]) => Promise<unknown>;
 }
 
 const MESSAGES: Readonly<Record<string, Message>> = {
@@ -66,10 +70,10 @@ const MESSAGES: Readonly<Record<string, Message>> = {
   },
 };
 
-/** Rejects with a {@link PoolMessageError}. */
-export async function sendMessage(pool: ThinPool, line: string): Promise<void> {
+/** Does what the message says; the commit is the caller's. Rejects with a {@link PoolMessageError}. */
+export async function sendMessage(pool: PoolChanges, mode: PoolMode, line: string): Promise<void> {
   const words = line.split(/\s+/).filter((word) => word !== '');
-  if (pool.mode !== 'write' && pool.mode !== 'out_of_data_space') {
+  if (!canChange(mode)) {
     throw new PoolMessageError('EOPNOTSUPP', ['unable to service pool target messages in READ_ONLY or FAIL mode']);
   }
   const name = words[0]?.toLowerCase() ?? '';
@@ -84,8 +88,7 @@ export async function sendMessage(pool: ThinPool, line: string): Promise<void> {
   try {
     await message.send(pool, words);
   } catch (error) {
-    if (error instanceof PoolMessageError || error instanceof RangeError) throw error;
-    if (error instanceof CommitError) return;
+    if (error instanceof PoolMessageError) throw error;
     throw refusal(error, message.failed(words));
   }
 }
