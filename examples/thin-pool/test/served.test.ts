@@ -245,6 +245,19 @@ describe('serve on a port', () => {
     },
   );
 
+  it('tells on its terminal when space runs low, and in status', async () => {
+    await using pools = testPools();
+    const host = await pools.make('pool', { size: 4 * MiB });
+    await host.createVolume({ name: 'disk', size: 8 * MiB });
+    await host.close();
+    const served = await serveInside(['serve', host.directory, '--no-page', '--port', '0']);
+    const disk = await connectNbd({ host: '127.0.0.1', port: served.port }, { exportName: 'disk' });
+    await disk.write(0, noise(4 * MiB - BLOCK, 1));
+    await disk.close();
+    expect(await ok('status', host.directory)).toContain('State     in order, but only 64 KiB of data are free');
+    expect((await served.end()).err).toMatch(/^Only \S+ KiB of data are free: remove something, or grow the pool\.\n$/);
+  });
+
   it('warns when others can reach it, and is told to go ahead', async () => {
     await using pools = testPools();
     const { directory } = await closed(pools.make());

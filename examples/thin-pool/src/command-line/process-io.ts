@@ -1,7 +1,7 @@
 /**
  * A command's streams in a real process.
  *
- * A command that looks at `signal` is asked to come to an end by the first SIGINT or SIGTERM; a second one ends the process. All others
+ * A command that looks at `signal` is asked to come to an end by the first SIGINT, SIGTERM or SIGHUP; a second one ends the process. All others
  * are ended at once: a pool survives that at any moment. When whoever reads our output goes away, the command is ended quietly, as
  * `head` expects.
  */
@@ -40,7 +40,6 @@ function abortedBySignals(): AbortController {
     if (stop.signal.aborted) process.exit(name === 'SIGINT' ? 130 : 143);
     stop.abort(new PoolError('ERR_INTERRUPTED', 'interrupted'));
   };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
   return stop;
 }

@@ -82,12 +82,17 @@ export function statusText(report: PoolReport): string {
   return lines.map(([title, text]) => `${title!.padEnd(9)} ${text}\n`).join('');
 }
 
-function stateText({ mode, needsCheck }: PoolReport): string {
+function stateText({ mode, needsCheck, data }: PoolReport): string {
   if (needsCheck)
     return 'read-only: something went wrong in it; stop serving, then thin-pool check --repair (needs_check)';
   switch (mode) {
-    case 'write':
-      return 'in order';
+    case 'write': {
+      const free = data.size - data.used;
+      const isLow = free <= (data.lowWater ?? 0);
+      return isLow
+        ? `in order, but only ${formatSize(free)} of data are free: remove something, or grow the pool`
+        : 'in order';
+    }
     case 'out_of_data_space':
       return 'out of data space: remove something, or grow the pool';
     default:

@@ -51,6 +51,9 @@ qemu:dirty-bitmap:SNAPSHOT: what changed since. Other commands work on the pool 
     formatOf(directory);
     await refuseServed(directory);
     const served = await servePool(directory, { ...options, log: (line) => io.err(`${line}\n`) });
+    served.host.onEvent(({ kind, message }) => {
+      if (kind === 'space' || kind === 'mode' || kind === 'error') io.err(`${message}\n`);
+    });
     const volumes = await served.host.volumes();
     await io.out(`Serving ${plural(volumes.length, 'volume')} of ${directory}; end with Ctrl-C.\n`);
     await io.out(`NBD   ${served.uri()}\n`);
