@@ -195,6 +195,11 @@ export class PoolCore {
         this.changes.leave();
       }
     }
+    return this.changingAlone(work);
+  }
+
+  /** As {@link changing}, in a transaction that consists of `work`'s changes: so an abort takes nothing else with it. */
+  changingAlone<T>(work: () => T | Promise<T>): Promise<T> {
     return this.exclusively(async () => {
       if (this.#nrChanges !== this.#nrCommitted && canChange(this.#mode)) await this.commitExclusively();
       this.#alone = true;

@@ -293,8 +293,7 @@ export class ThinPool {
       // Nothing brings it back but an abort: so there must be nothing else in the transaction.
       this.#core.refuseUnchangeable();
       this.#refuseInUse(thinId);
-      await this.#core.exclusively(async () => {
-        await this.#core.commitExclusively();
+      await this.#core.changingAlone(() => {
         this.#core.refuseUnchangeable();
         remove();
         try {
@@ -315,15 +314,12 @@ export class ThinPool {
 
   async #reserve(): Promise<number> {
     this.#core.refuseUnchangeable();
-    let block = 0;
-    await this.#core.exclusively(async () => {
-      if (this.#core.metadata.heldRoot === undefined) await this.#core.commitExclusively();
+    return this.#core.changingAlone(() => {
       this.#core.refuseUnchangeable();
-      block = this.#core.change('reserve a metadata snapshot', undefined, (metadata) =>
+      return this.#core.change('reserve a metadata snapshot', undefined, (metadata) =>
         metadata.reserveMetadataSnapshot(),
       );
     });
-    return block;
   }
 
   async #release(): Promise<void> {
