@@ -97,6 +97,7 @@ export class VolumeCatalogue {
     throw new PoolError('ERR_NAME_TAKEN', `the name ${quoted(name)} is taken by ${what}; choose another one`);
   }
 
+  /** The lowest number that no device has. */
   freeThinId(): number {
     for (let thinId = 0; ; thinId++) if (!this.#records.has(thinId)) return thinId;
   }

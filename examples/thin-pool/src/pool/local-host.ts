@@ -357,6 +357,11 @@ export class LocalPoolHost implements PoolHost {
     this.#tell({ kind: 'client', message, ...(volume === undefined ? {} : { volume }) });
   }
 
+  /** Closes every volume that is in use, and so gives up the writes that wait for space. */
+  giveUpVolumes(): Promise<void> {
+    return this.#open.closeAll();
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -448,7 +453,7 @@ export class LocalPoolHost implements PoolHost {
     return error;
   }
 
-  #report(volume: CataloguedVolume): VolumeReport {
+  #report(volume: CataloguedVolume): Promise<VolumeReport> {
     return volumeReport(this.#pool, this.#catalogue, this.#open, volume);
   }
 

@@ -14,7 +14,7 @@ const IMPORT_MAY_PAUSE_MS = 60_000;
 /** What it needs of the host. */
 export interface ReceivingContext extends RemovalContext {
   inTurn<T>(change: () => Promise<T>): Promise<T>;
-  report(volume: CataloguedVolume): VolumeReport;
+  report(volume: CataloguedVolume): Promise<VolumeReport>;
   tell(message: string, volume: string): void;
 }
 

@@ -55,31 +55,45 @@ export function volumeReports(pool: ThinPool, catalogue: VolumeCatalogue, open: 
   const mapped = mappedBytes(pool);
   const visible = catalogue.visible();
   const names = new Map(visible.map(({ record }) => [record.identity, record.name]));
-  return visible.map(({ thinId, record: { name, kind, size, created, identity, origin } }) => {
+  return visible.map((volume) => {
+    const { origin } = volume.record;
     const originName = origin === undefined ? undefined : names.get(origin);
-    return {
-      name,
-      kind: kind === 'snapshot' ? 'snapshot' : 'volume',
-      size,
-      mapped: mapped.get(thinId) ?? 0,
-      ...(originName === undefined ? {} : { origin: originName }),
-      created,
-      identity,
-      thinId,
-      users: open.nrUsers(thinId),
-      io: open.io(thinId),
-    };
+    return reportOf(volume, { mapped: mapped.get(volume.thinId) ?? 0, originName, open });
   });
 }
 
-/** Of one that is in the catalogue. */
-export function volumeReport(
+/** Of one; costs the same however many there are. */
+export async function volumeReport(
   pool: ThinPool,
   catalogue: VolumeCatalogue,
   open: OpenVolumes,
-  { thinId }: CataloguedVolume,
+  volume: CataloguedVolume,
+): Promise<VolumeReport> {
+  const blockSize = pool.dataBlockSize * SECTOR;
+  const opened = await pool.openVolume(volume.thinId, { size: blockSize, readOnly: true });
+  const { nrMappedBlocks } = opened.status();
+  await opened.close();
+  const { origin } = volume.record;
+  const originName = origin === undefined ? undefined : catalogue.withIdentity(origin)?.record.name;
+  return reportOf(volume, { mapped: nrMappedBlocks * blockSize, originName, open });
+}
+
+function reportOf(
+  { thinId, record }: CataloguedVolume,
+  { mapped, originName, open }: { mapped: number; originName: string | undefined; open: OpenVolumes },
 ): VolumeReport {
-  return volumeReports(pool, catalogue, open).find((report) => report.thinId === thinId)!;
+  return {
+    name: record.name,
+    kind: record.kind === 'snapshot' ? 'snapshot' : 'volume',
+    size: record.size,
+    mapped,
+    ...(originName === undefined ? {} : { origin: originName }),
+    created: record.created,
+    identity: record.identity,
+    thinId,
+    users: open.nrUsers(thinId),
+    io: open.io(thinId),
+  };
 }
 
 function mappedBytes(pool: ThinPool): Map<number, number> {
