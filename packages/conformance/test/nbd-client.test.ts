@@ -39,7 +39,7 @@ function image(format: 'raw' | 'qcow2', size: number | string = SIZE): string {
   return path;
 }
 
-const nrRandomWorkloads = runsLong() ? 60 : 6;
+const nrRandomWorkloads = runsLong() ? 60 : 4;
 
 /**
  * What none of these servers does: they answer WRITE_ZEROES with NO_HOLE well, and yet call the range a hole in base:allocation

@@ -493,7 +493,7 @@ describe('our NBD server as a disk of our own client', () => {
       create: () => connect(false),
       reopen: () => connect(false),
       createReadOnly: () => connect(true),
-      nrRandomWorkloads: runsLong() ? 60 : 6,
+      nrRandomWorkloads: runsLong() ? 60 : 4,
     });
     for (const { name, run } of suite) it(name, run);
   });
