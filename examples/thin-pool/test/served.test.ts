@@ -258,6 +258,34 @@ describe('serve on a port', () => {
     expect((await served.end()).err).toMatch(/^Only \S+ KiB of data are free: remove something, or grow the pool\.\n$/);
   });
 
+  it('ends also while writes wait for space, of an NBD client and of a command', async () => {
+    await using pools = testPools();
+    const host = await pools.make('pool', { size: MiB });
+    for (const name of ['disk', 'other']) await host.createVolume({ name, size: 8 * MiB });
+    await host.close();
+    const lines: string[] = [];
+    const served = await servePool(host.directory, { page: false, graceMs: 300, log: (line) => lines.push(line) });
+    const disk = await connectNbd({ socketPath: `${host.directory}/nbd.sock` }, { exportName: 'disk' });
+    await disk.write(0, noise(MiB, 1));
+    await disk.flush();
+    const remote = (await connectToHost(host.directory))!;
+    const other = await remote.openVolume({ name: 'other', mode: 'write' });
+    const waiting = [disk.write(2 * MiB, noise(BLOCK, 2)), other.write(0, noise(BLOCK, 3))].map((write) =>
+      write.catch((error: unknown) => error),
+    );
+    while ((await served.host.status()).mode !== 'out_of_data_space') await new Promise(setImmediate);
+    await served.close();
+    for (const outcome of await Promise.all(waiting)) expect(outcome).toBeInstanceOf(Error);
+    await disk.close().catch(() => undefined);
+    await remote.close();
+    await using again = await LocalPoolHost.open(host.directory).then((opened) => ({
+      host: opened,
+      [Symbol.asyncDispose]: () => opened.close(),
+    }));
+    expect((await read(again.host, 'disk')).subarray(0, MiB).equals(noise(MiB, 1))).toBe(true);
+    expect((await again.host.check()).clean).toBe(true);
+  });
+
   it('warns when others can reach it, and is told to go ahead', async () => {
     await using pools = testPools();
     const { directory } = await closed(pools.make());

@@ -2,8 +2,10 @@
  * A pool that is kept open and served: to NBD clients, to other commands, and to a browser.
  *
  * The end: no new clients; what is in flight is finished and answered; commands are hung up on; then the pool commits and closes.
+ * A write that waits for space is given up after a few seconds: it was not answered, and nothing can be waited for that long.
  */
 import { join } from 'node:path';
+import { ClosedError } from '@pdata/device';
 import { formatNbdUri, type NbdListenTarget, NbdServer } from '@pdata/nbd';
 import { type ControlServer, listenForCommands } from '../control/control-server.js';
 import { LocalPoolHost } from '../pool/local-host.js';
@@ -21,6 +23,8 @@ export interface ServeOptions {
   readonly page?: number | false;
   /** One line each, about clients that were cut off and requests that failed. */
   readonly log?: (line: string) => void;
+  /** How long, at the end, clients may finish what they have begun, milliseconds. Default 5000. */
+  readonly graceMs?: number;
 }
 
 export interface ServedPool {
@@ -32,16 +36,27 @@ export interface ServedPool {
 }
 
 export const NBD_SOCKET = 'nbd.sock';
+const GRACE_MS = 5000;
 
 /** @throws StoreError when the pool cannot be opened, or nobody can be listened to there; nothing stays open then */
 export async function servePool(directory: string, options: ServeOptions = {}): Promise<ServedPool> {
   const host = await LocalPoolHost.open(directory);
   const since = Date.now();
+  const { graceMs = GRACE_MS } = options;
   const opened: (() => Promise<void>)[] = [() => host.close()];
   const close = async (): Promise<void> => {
     const errors: unknown[] = [];
+    let hasGivenUp = false;
+    const impatient = setInterval(() => {
+      hasGivenUp = true;
+      void host.giveUpVolumes();
+    }, graceMs);
     for (const end of opened.splice(0).reverse()) await end().catch((error: unknown) => errors.push(error));
-    if (errors.length > 0) throw closeError(errors);
+    clearInterval(impatient);
+    const causes = errors.flatMap((error) => (error instanceof AggregateError ? (error.errors as unknown[]) : [error]));
+    // A volume that was closed here cannot be flushed as the NBD server would: the pool's last commit did it.
+    const failures = hasGivenUp ? causes.filter((error) => !(error instanceof ClosedError)) : causes;
+    if (failures.length > 0) throw closeError(failures);
   };
   try {
     const control: ControlServer = await listenForCommands(host);
@@ -67,7 +82,7 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
         options.log?.(line);
       },
     });
-    opened.push(() => nbd.close());
+    opened.push(() => nbd.close({ graceMs }));
     const uri = (exportName = ''): string =>
       formatNbdUri({ target: nbd.address, exportName, tls: options.tls !== undefined });
     host.serving = () => ({ processId: process.pid, since, nbd: uri(), clients: nbd.clients.length });
@@ -90,9 +105,8 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
 
 /** What went wrong at the end, in one sentence, whatever each part of it was wrapped in. */
 function closeError(errors: readonly unknown[]): PoolError {
-  const all = errors.flatMap((error) => (error instanceof AggregateError ? (error.errors as unknown[]) : [error]));
-  const sentences = all.map((error) => (error instanceof Error ? error.message : String(error)));
+  const sentences = errors.map((error) => (error instanceof Error ? error.message : String(error)));
   return new PoolError('ERR_CLOSE', `not everything could be committed at the end: ${sentences.join('; ')}`, {
-    cause: all[0],
+    cause: errors[0],
   });
 }
