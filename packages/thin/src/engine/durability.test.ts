@@ -1,9 +1,10 @@
 /** What a flush that has resolved covers, whoever wrote it and however: docs/format/thin.md, section 9. */
 import { MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
-import { FaultyDataDevice, FaultyMetadataDevice } from '@pdata/testing';
+import { FaultyDataDevice, FaultyMetadataDevice, RecordingDataDevice } from '@pdata/testing';
 import { expect, it } from 'vitest';
 import { BLOCK, bytesOf, closeSound, newEnginePool, rejection, shown } from '../../test/engine-pools.js';
 import { ThinPool } from './thin-pool.js';
+import type { ThinVolume } from './thin-volume.js';
 
 /** The pool as a loss of power would leave it now. */
 function afterPowerLoss(metadata: MemoryMetadataDevice, data: MemoryDataDevice): Promise<ThinPool> {
@@ -40,4 +41,49 @@ it('a flush fails when what was written before the volume was opened again has b
   await rejection(pool.commit());
   expect(await rejection(second.flush())).toMatchObject({ code: 'ERR_ABORTED' });
   await pool.close();
+});
+
+it('closing a pool keeps all that was written, whatever mode it is in', async () => {
+  for (let nrMetadataBlocks = 16; nrMetadataBlocks <= 64; nrMetadataBlocks += 4) {
+    const metadata = new MemoryMetadataDevice({ nrBlocks: nrMetadataBlocks });
+    const nrBlocks = 4000;
+    const data = new MemoryDataDevice({ size: nrBlocks * BLOCK });
+    const pool = await ThinPool.format(metadata, data, { dataBlockSize: 128, commitPeriod: 0 });
+    await pool.createThin(0);
+    const volume = await pool.openVolume(0, { size: nrBlocks * BLOCK });
+    // Far apart, so that each takes a metadata block or two.
+    let nrWritten = 0;
+    while (nrWritten < 2000 && (await writes(volume, nrWritten))) nrWritten++;
+    await pool.close();
+    const again = await ThinPool.open(metadata, data);
+    const reopened = await again.openVolume(0, { size: nrBlocks * BLOCK });
+    const found = new Uint8Array(512);
+    for (let nr = 0; nr < nrWritten; nr++) {
+      await reopened.read(placeOf(nr), found);
+      expect(found[0], `write ${nr} of ${nrWritten} with ${nrMetadataBlocks} metadata blocks`).toBe(1 + (nr % 255));
+    }
+    await again.close();
+  }
+});
+
+const placeOf = (nr: number): number => ((nr * 1511) % 4000) * BLOCK;
+const writes = (volume: ThinVolume, nr: number): Promise<boolean> =>
+  volume.write(placeOf(nr), bytesOf(1 + (nr % 255), 512)).then(
+    () => true,
+    () => false,
+  );
+
+it('closing a read-only pool makes durable what was written in place', async () => {
+  const { metadata, data, pool } = await newEnginePool();
+  await pool.createThin(0);
+  const volume = await pool.openVolume(0, { size: BLOCK });
+  await volume.write(0, bytesOf(1, BLOCK));
+  await pool.close();
+  const recording = new RecordingDataDevice(data, { initial: data });
+  const readOnly = await ThinPool.open(metadata, recording, { readOnly: true });
+  await (await readOnly.openVolume(0, { size: BLOCK })).write(0, bytesOf(2, BLOCK));
+  await readOnly.close();
+  const crashed = await ThinPool.open(metadata, recording.crash({ seed: 1, lands: 'none' }));
+  expect(await shown(await crashed.openVolume(0, { size: BLOCK }))).toEqual([[2, BLOCK]]);
+  await crashed.close();
 });

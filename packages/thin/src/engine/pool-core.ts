@@ -381,7 +381,8 @@ export class PoolCore {
     this.#closed = true;
     this.#timer.stop();
     try {
-      if (canChange(this.#mode)) await this.commit();
+      // In the other modes, too: they take writes in place, and may have been entered with changes that are to be committed.
+      if (this.#mode !== 'fail') await this.commit();
       await this.#commits.idle();
       await this.#dataFlushes.idle();
     } finally {
