@@ -103,10 +103,12 @@ class Shell {
     }
   }
 
-  /** With everything that still runs in it. */
+  /** With everything that still runs in it: after a moment for a clean end, by force. */
   async end(): Promise<void> {
     const ended = new Promise((resolve) => this.#child.once('close', resolve));
     this.#child.stdin.end('kill %1 2>/dev/null; wait; exit\n');
+    const force = setTimeout(() => process.kill(-this.#child.pid!, 'SIGKILL'), 10_000);
     await ended;
+    clearTimeout(force);
   }
 }
