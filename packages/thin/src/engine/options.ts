@@ -21,7 +21,10 @@ export interface ThinPoolOptions {
   readonly noSpaceTimeout?: number;
   /** Data blocks; an allocation that finds no more than so many free is told to listeners of `dataLow`. Default 0. */
   readonly lowWaterMark?: number;
-  /** Milliseconds from a change to the commit that makes it durable, if nobody asks for one earlier. Default 1000; 0: never. */
+  /**
+   * Milliseconds from a change to the commit that makes it durable, if nobody asks for one earlier; longer where commits take
+   * long, so that they take at most a tenth of the time. Default 1000; 0: never.
+   */
   readonly commitPeriod?: number;
   /** Metadata blocks kept in memory; see `BlockManagerOptions`. */
   readonly cacheBlocks?: number;
