@@ -1,5 +1,5 @@
 /** What a flush that has resolved covers, whoever wrote it and however: docs/format/thin.md, section 9. */
-import { MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
+import { DeviceError, MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
 import { FaultyDataDevice, FaultyMetadataDevice, RecordingDataDevice } from '@pdata/testing';
 import { expect, it } from 'vitest';
 import { BLOCK, bytesOf, closeSound, newEnginePool, rejection, shown } from '../../test/engine-pools.js';
@@ -44,7 +44,7 @@ it('a flush fails when what was written before the volume was opened again has b
 });
 
 it('closing a pool keeps all that was written, whatever mode it is in', async () => {
-  for (let nrMetadataBlocks = 16; nrMetadataBlocks <= 64; nrMetadataBlocks += 4) {
+  for (let nrMetadataBlocks = 16; nrMetadataBlocks <= 48; nrMetadataBlocks += 8) {
     const metadata = new MemoryMetadataDevice({ nrBlocks: nrMetadataBlocks });
     const nrBlocks = 4000;
     const data = new MemoryDataDevice({ size: nrBlocks * BLOCK });
@@ -53,7 +53,7 @@ it('closing a pool keeps all that was written, whatever mode it is in', async ()
     const volume = await pool.openVolume(0, { size: nrBlocks * BLOCK });
     // Far apart, so that each takes a metadata block or two.
     let nrWritten = 0;
-    while (nrWritten < 2000 && (await writes(volume, nrWritten))) nrWritten++;
+    while (nrWritten < 1000 && (await writes(volume, nrWritten))) nrWritten++;
     await pool.close();
     const again = await ThinPool.open(metadata, data);
     const reopened = await again.openVolume(0, { size: nrBlocks * BLOCK });
@@ -86,4 +86,30 @@ it('closing a read-only pool makes durable what was written in place', async () 
   const crashed = await ThinPool.open(metadata, recording.crash({ seed: 1, lands: 'none' }));
   expect(await shown(await crashed.openVolume(0, { size: BLOCK }))).toEqual([[2, BLOCK]]);
   await crashed.close();
+});
+
+/** Sooner than any device could: between the change and its own commit. */
+class RefusingDevice extends MemoryDataDevice {
+  refusesOnce = false;
+  override flush(): Promise<void> {
+    if (!this.refusesOnce) return super.flush();
+    this.refusesOnce = false;
+    return Promise.reject(new DeviceError('cannot flush memory'));
+  }
+}
+
+it('a change is not reported as done when the commit that somebody else began at once has thrown it away', async () => {
+  const data = new RefusingDevice({ size: 64 * BLOCK });
+  const pool = await ThinPool.format(new MemoryMetadataDevice({ nrBlocks: 256 }), data, {
+    dataBlockSize: 128,
+    commitPeriod: 0,
+  });
+  await pool.createThin(0);
+  await pool.createThin(1);
+  data.refusesOnce = true;
+  const deleting = rejection(pool.deleteThin(1));
+  await rejection(pool.commit());
+  expect(await deleting).toMatchObject({ code: 'ERR_ABORTED' });
+  expect([...pool.thins()].map(({ thinId }) => thinId)).toEqual([0, 1]);
+  await pool.close();
 });

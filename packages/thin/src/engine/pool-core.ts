@@ -257,9 +257,16 @@ export class PoolCore {
     return block;
   }
 
-  /** Makes all that was changed or written before this call durable; rejects when any of it was thrown away. */
-  async commit(): Promise<void> {
-    const nrLosses = this.#nrLosses;
+  /** Transactions thrown away so far that others' changes were lost with. */
+  get nrLosses(): number {
+    return this.#nrLosses;
+  }
+
+  /**
+   * Makes all that was changed or written before this call durable; rejects when any of it was thrown away.
+   * @param nrLosses from before the changes that it is about: a commit that somebody else began may have failed since then
+   */
+  async commit(nrLosses = this.#nrLosses): Promise<void> {
     await this.#commits.run();
     if (nrLosses !== this.#nrLosses)
       throw new AbortedChangesError(

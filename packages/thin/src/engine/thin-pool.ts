@@ -104,8 +104,9 @@ export class ThinPool {
 
   /** A new, empty thin device. Ids are whole numbers from 0 to 2^24 - 1. Rejects with a {@link DeviceExistsError}. */
   async createThin(thinId: number, how: Alongside = {}): Promise<void> {
+    const { nrLosses } = this.#core;
     await this.#create(thinId, how);
-    await this.#core.commit();
+    await this.#core.commit(nrLosses);
   }
 
   /**
@@ -116,20 +117,23 @@ export class ThinPool {
    * Rejects with a {@link DeviceExistsError}, {@link NoSuchDeviceError} or {@link PoolTimeError}.
    */
   async createSnapshot(thinId: number, originId: number, how: Alongside = {}): Promise<void> {
+    const { nrLosses } = this.#core;
     await this.#snapshot(thinId, originId, how);
-    await this.#core.commit();
+    await this.#core.commit(nrLosses);
   }
 
   /** Rejects with a {@link VolumeInUseError} while a volume of it is open, or with a {@link NoSuchDeviceError}. */
   async deleteThin(thinId: number, how: Alongside = {}): Promise<void> {
+    const { nrLosses } = this.#core;
     await this.#delete(thinId, how);
-    await this.#core.commit();
+    await this.#core.commit(nrLosses);
   }
 
   /** Sets the transaction id to `next` if it is `current`. Rejects with a {@link TransactionIdError} if it is another. */
   async setTransactionId(current: bigint, next: bigint): Promise<void> {
+    const { nrLosses } = this.#core;
     await this.#setTransactionId(current, next);
-    await this.#core.commit();
+    await this.#core.commit(nrLosses);
   }
 
   /**
@@ -137,15 +141,17 @@ export class ThinPool {
    * Rejects with a {@link MetadataSnapshotError} when one is held.
    */
   async reserveMetadataSnapshot(): Promise<number> {
+    const { nrLosses } = this.#core;
     const block = await this.#reserve();
-    await this.#core.commit();
+    await this.#core.commit(nrLosses);
     return block;
   }
 
   /** Rejects with a {@link MetadataSnapshotError} when none is held. */
   async releaseMetadataSnapshot(): Promise<void> {
+    const { nrLosses } = this.#core;
     await this.#release();
-    await this.#core.commit();
+    await this.#core.commit(nrLosses);
   }
 
   /**
