@@ -403,11 +403,13 @@ export class PoolCore {
     await this.exclusively(() => this.commitExclusively());
   }
 
-  /** What takes long, making the data durable, is done first, while others go on; the commit's own flush has little left to do. */
+  /** What takes long, making the data durable, is done first, while others go on; the commit's own flush has less to do. */
   async #commitOnTime(): Promise<void> {
+    const begin = performance.now();
     await this.flushData().catch(() => {}); // the commit's will fail, too
     if (this.#closed) return;
     await this.commit().catch((error) => this.events.emit('error', { operation: 'commit on time', error }));
+    this.#timer.took(performance.now() - begin);
   }
 
   /** After a commit there may be space again, or none left. */
