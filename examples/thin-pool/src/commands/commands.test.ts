@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -234,6 +235,53 @@ describe('the commands', () => {
       data,
     );
     expect(existsSync(pool)).toBe(false);
+  });
+
+  it('write no image over a pool’s own files, nor one without the other', async () => {
+    const [m, d, raw] = [scratch.path('m'), scratch.path('d'), scratch.path('raw')];
+    await ok('create', pool, '--size', '16M');
+    await ok('volume', 'create', pool, 'disk', '8M');
+    await ok('create', raw, '--size', '16M', '--raw');
+    symlinkSync(pool, scratch.path('link'));
+    for (const own of [`${pool}/data`, `${pool}/metadata/data.mdb`, `${raw}/metadata`, scratch.path('link', 'data')]) {
+      await refused(1, 'whose own files are there', 'export', pool, 'disk', own, '--force');
+      await refused(1, 'whose own files', 'export-pool', pool, '--metadata', m, '--data', own, '--force');
+      await refused(1, 'whose own files', 'export-pool', pool, '--metadata', own, '--data', d, '--force');
+    }
+    await refused(1, 'named twice', 'export-pool', pool, '--metadata', d, '--data', `${scratch.path()}/./d`, '--force');
+    writeFileSync(m, 'precious');
+    await refused(1, 'is there already', 'export-pool', pool, '--metadata', m, '--data', d);
+    await refused(1, 'cannot write', 'export-pool', pool, '--metadata', scratch.path('missing/m'), '--data', d);
+    expect(readFileSync(m, 'utf8')).toBe('precious');
+    expect(readdirSync(scratch.path()).sort()).toEqual(['link', 'm', 'pool', 'raw']);
+    for (const each of [pool, raw]) expect(await ok('check', each)).toContain('All is well');
+  });
+
+  it('tell of a pool whose files are damaged or gone, and take out what there is', async () => {
+    await ok('create', pool, '--size', '16M', '--raw');
+    await ok('volume', 'create', pool, 'disk', '8M');
+    const [metadata, data] = [`${pool}/metadata`, `${pool}/data`];
+    const [good, content] = [readFileSync(metadata), readFileSync(data)];
+    for (const blockNr of [0, 1]) {
+      const damaged = Buffer.from(good);
+      damaged.fill(0xff, blockNr * 4096, 30 * 4096);
+      writeFileSync(metadata, damaged);
+      await refused(1, 'cannot be opened: its metadata are damaged (', 'status', pool);
+      await ok('export-pool', pool, '--metadata', scratch.path('m'), '--data', scratch.path('d'), '--force');
+      expect(readFileSync(scratch.path('m')).equals(damaged)).toBe(true);
+      expect(readFileSync(scratch.path('d')).equals(content)).toBe(true);
+    }
+    writeFileSync(metadata, good);
+    writeFileSync(data, content.subarray(0, MiB));
+    await refused(1, 'cut short (pool target (16 blocks) too small: expected 256)', 'status', pool);
+    rmSync(data);
+    await refused(1, 'has lost its data', 'status', pool);
+    rmSync(metadata);
+    writeFileSync(data, content);
+    await refused(1, 'holds data, but no metadata', 'status', pool);
+    await refused(1, 'is not empty', 'create', pool);
+    writeFileSync(metadata, good);
+    expect(await ok('check', pool)).toContain('All is well');
   });
 
   it('send and receive by way of files and pipes, and resume what broke off', async () => {

@@ -4,7 +4,7 @@ import { type Command, type Io, UsageError } from '../command-line/command.js';
 import { progressLine } from '../command-line/progress.js';
 import { connectToHost } from '../control/remote-host.js';
 import { contentFrames } from '../stream/send.js';
-import { openImage, writeImage } from '../transfer/image-file.js';
+import { openImage, type Write, writeImages } from '../transfer/image-file.js';
 import { importImage } from '../transfer/import-image.js';
 import { exportPool, importPool } from '../transfer/kernel-pool.js';
 import { PoolError, quoted } from '../words/pool-error.js';
@@ -87,16 +87,18 @@ export const exportCommand: Command = {
           }
           return;
         }
-        await writeImage(file, device.size, {
-          force: args.flags.has('force'),
-          async fill(write) {
+        const image = {
+          path: file,
+          size: device.size,
+          async fill(write: Write) {
             for await (const frame of frames) {
               io.signal.throwIfAborted();
               if (frame.kind === 'data') await write(frame.position, frame.bytes);
               progress.show(frame.position, device.size);
             }
           },
-        });
+        };
+        await writeImages([image], { force: args.flags.has('force') });
         await io.out(`Exported ${quoted(name)} to ${quoted(file)}: ${formatSize(device.size)}.\n`);
       } finally {
         progress.end();

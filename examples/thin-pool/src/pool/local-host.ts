@@ -30,6 +30,7 @@ import { beginCheck } from './pool-check.js';
 import { diffPage } from './pool-diff.js';
 import {
   createParts,
+  damagedPoolError,
   newIdentity,
   newPoolRecord,
   nrMetadataBlocksFor,
@@ -140,7 +141,7 @@ export class LocalPoolHost implements PoolHost {
     } catch (error) {
       await pool?.close().catch(() => undefined);
       await parts.close();
-      throw error;
+      throw damagedPoolError(directory, error) ?? error;
     }
   }
 

@@ -11,12 +11,19 @@
  * The record `pool` of the catalogue is written last when a pool is made: without it there is no pool. The lock on `data` is what keeps
  * a second process out.
  */
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { DeviceBusyError, type GrowableDataDevice, type MetadataDevice, StoreError } from '@pdata/device';
+import {
+  CorruptBlockError,
+  DeviceBusyError,
+  type GrowableDataDevice,
+  type MetadataDevice,
+  StoreError,
+} from '@pdata/device';
 import { openFileDataDevice, openFileMetadataDevice } from '@pdata/device/node';
 import { LmdbEnvironment } from '@pdata/lmdb';
 import { MAX_METADATA_BLOCKS } from '@pdata/persistent-data';
+import { NotFormattedError, ResizeError } from '@pdata/thin';
 import { CatalogueFile, type CatalogueStore, syncFolder } from '../catalogue/catalogue-file.js';
 import { type CatalogueRecord, isPoolRecord, POOL_FORMAT, POOL_KEY } from '../catalogue/records.js';
 import { fileError, PoolError, quoted } from '../words/pool-error.js';
@@ -60,9 +67,40 @@ export function formatOf(directory: string): PoolFormat {
   } catch (error) {
     throw fileError('open', paths.metadata, error);
   }
-  if (metadata === undefined) throw not('it holds no metadata');
-  if (!existsSync(paths.data)) throw not('it holds no data file');
+  const hasData = existsSync(paths.data);
+  if (metadata === undefined && !hasData) throw not('it holds no metadata');
+  // The data file is made first: one alone may be all that there is of a pool, or all that is left of it.
+  if (metadata === undefined) {
+    throw new PoolError(
+      'ERR_NOT_A_POOL',
+      `${quoted(directory)} is only a part of a pool: it holds data, but no metadata; put them back from a copy, or, when the making of the pool was interrupted, remove the directory`,
+    );
+  }
+  if (!hasData) {
+    throw new PoolError(
+      'ERR_POOL_DAMAGED',
+      `the pool ${quoted(directory)} has lost its data: put the file ${quoted(paths.data)} back from a copy`,
+    );
+  }
   return metadata.isDirectory() ? 'lmdb' : 'raw';
+}
+
+/** The pool in whose directory a file lies, or would lie. */
+export function poolAround(path: string): string | undefined {
+  try {
+    const folder = realpathSync(dirname(resolve(path)));
+    if (isPool(folder)) return folder;
+    const above = dirname(folder);
+    return folder === pathsIn(above).metadata && isPool(above) ? above : undefined;
+  } catch {
+    return undefined; // there is no such folder
+  }
+}
+
+/** Two images called `metadata` and `data` make no pool yet. */
+function isPool(directory: string): boolean {
+  const paths = pathsIn(directory);
+  return existsSync(paths.data) && (existsSync(paths.catalogue) || existsSync(join(paths.metadata, 'data.mdb')));
 }
 
 /** Opens the parts of a pool. @throws {@link PoolError} when it is no pool, of a newer format, or in use */
@@ -240,4 +278,19 @@ function busyError(directory: string, error: unknown): PoolError | undefined {
     `the pool ${quoted(directory)} is in use by another process: wait until it is done`,
     { cause: error },
   );
+}
+
+/** What a pool's parts were found to be when they were opened, told in words of the pool; undefined for any other error. */
+export function damagedPoolError(directory: string, error: unknown): PoolError | undefined {
+  const damaged = (what: string): PoolError =>
+    new PoolError('ERR_POOL_DAMAGED', `the pool ${quoted(directory)} cannot be opened: ${what}`, { cause: error });
+  if (error instanceof ResizeError)
+    return damaged(
+      `its data or metadata were cut short (${error.message}); see thin-pool check, and put the file back from a copy`,
+    );
+  if (error instanceof CorruptBlockError || error instanceof NotFormattedError)
+    return damaged(
+      `its metadata are damaged (${error.message}); see thin-pool check; export-pool takes out what there is, to be repaired or restored`,
+    );
+  return undefined;
 }

@@ -4,8 +4,10 @@
  * An image may end anywhere, a volume only with a sector: the last sector is filled up with zeros.
  */
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import type { AllocationExtent, DataDevice } from '@pdata/device';
 import { SECTOR_SIZE } from '@pdata/device';
+import { poolAround } from '../pool/pool-directory.js';
 import { fileError, PoolError, quoted } from '../words/pool-error.js';
 
 /** As much of a device as content is read from. */
@@ -80,26 +82,36 @@ async function sizeOfBlockDevice(file: FileHandle): Promise<number> {
   return above;
 }
 
+export interface NewImage {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly fill: (write: Write) => Promise<void>;
+}
+
 /**
- * A file that appears under its name when it is complete, and not before.
- * @param force replaces a file that is there already
+ * Files that appear under their names when all of them are complete, and not before.
+ * @param force replaces files that are there already; but never a pool's own, nor what is no file
  */
-export async function writeImage(
-  path: string,
-  size: number,
-  { force, fill }: { readonly force: boolean; readonly fill: (write: Write) => Promise<void> },
-): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
-  if (found !== undefined && !found.isFile()) {
-    throw new PoolError('ERR_FILE', `${quoted(path)} is not a regular file: serve the pool, and copy with nbdcopy`);
+export async function writeImages(images: readonly NewImage[], { force }: { readonly force: boolean }): Promise<void> {
+  refuseTwice(images);
+  for (const { path } of images) await refuseTarget(path, force);
+  const written: { readonly beside: string; readonly path: string }[] = [];
+  try {
+    for (const image of images) {
+      const beside = `${image.path}.part-${process.pid}`;
+      written.push({ beside, path: image.path });
+      await writeOne(image, beside);
+    }
+    for (const { beside, path } of written)
+      await rename(beside, path).catch((error: unknown) => Promise.reject(fileError('write', path, error)));
+  } catch (error) {
+    for (const { beside } of written) await rm(beside, { force: true });
+    throw error;
   }
-  if (found !== undefined && !force) {
-    throw new PoolError(
-      'ERR_FILE',
-      `${quoted(path)} is there already, and is left as it is: say --force to replace it`,
-    );
-  }
-  const beside = `${path}.part-${process.pid}`;
+}
+
+async function writeOne({ path, size, fill }: NewImage, beside: string): Promise<void> {
   let file: FileHandle | undefined;
   try {
     file = await open(beside, 'wx', 0o600);
@@ -112,13 +124,38 @@ export async function writeImage(
       }
     });
     await file.sync();
-    await file.close();
-    file = undefined;
-    await rename(beside, path);
   } catch (error) {
-    await file?.close();
-    await rm(beside, { force: true });
     throw error instanceof Error && 'syscall' in error ? fileError('write', path, error) : error;
+  } finally {
+    await file?.close();
+  }
+}
+
+function refuseTwice(images: readonly NewImage[]): void {
+  const paths = images.map(({ path }) => resolve(path));
+  const twice = images.find((_, index) => paths.indexOf(paths[index]!) !== index);
+  if (twice !== undefined) {
+    throw new PoolError('ERR_FILE', `${quoted(twice.path)} is named twice: each image wants a file of its own`);
+  }
+}
+
+async function refuseTarget(path: string, force: boolean): Promise<void> {
+  const pool = poolAround(path);
+  if (pool !== undefined) {
+    throw new PoolError(
+      'ERR_FILE',
+      `${quoted(path)} lies in the pool ${quoted(pool)}, whose own files are there: write the image to another place`,
+    );
+  }
+  const found = await stat(path).catch(() => undefined);
+  if (found !== undefined && !found.isFile()) {
+    throw new PoolError('ERR_FILE', `${quoted(path)} is not a regular file: serve the pool, and copy with nbdcopy`);
+  }
+  if (found !== undefined && !force) {
+    throw new PoolError(
+      'ERR_FILE',
+      `${quoted(path)} is there already, and is left as it is: say --force to replace it`,
+    );
   }
 }
 

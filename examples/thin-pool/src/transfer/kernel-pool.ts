@@ -5,15 +5,15 @@
  * that does not check is refused, since a copy would only carry the damage on.
  */
 import type { MetadataDevice } from '@pdata/device';
-import { BLOCK_SIZE } from '@pdata/device';
+import { BLOCK_SIZE, CorruptBlockError } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
-import { checkThin, ThinMetadata } from '@pdata/thin';
+import { checkThin, NotFormattedError, ThinMetadata } from '@pdata/thin';
 import { POOL_KEY } from '../catalogue/records.js';
-import { createParts, newPoolRecord, openParts, type PoolFormat } from '../pool/pool-directory.js';
+import { createParts, newPoolRecord, openParts, type PoolFormat, type PoolParts } from '../pool/pool-directory.js';
 import { contentFrames, isAllZero } from '../stream/send.js';
 import { PoolError, quoted } from '../words/pool-error.js';
 import { formatSize } from '../words/sizes.js';
-import { openImage, writeImage } from './image-file.js';
+import { type NewImage, openImage, writeImages } from './image-file.js';
 
 export interface KernelImages {
   readonly metadata: string;
@@ -62,22 +62,25 @@ export async function exportPool(
 ): Promise<void> {
   const parts = await openParts(directory, 'read');
   try {
-    const size = dataSizeOf(parts.metadata);
-    await writeImage(images.data, size, {
-      force,
+    const size = dataSizeToExport(parts);
+    const data: NewImage = {
+      path: images.data,
+      size,
       async fill(write) {
         const whole = [{ offset: 0, length: size }];
         for await (const frame of contentFrames(parts.data, whole, { skipZeros: true })) {
           if (frame.kind === 'data') await write(frame.position, frame.bytes);
         }
       },
-    });
-    await writeImage(images.metadata, parts.metadata.nrBlocks * BLOCK_SIZE, {
-      force,
+    };
+    const metadata: NewImage = {
+      path: images.metadata,
+      size: parts.metadata.nrBlocks * BLOCK_SIZE,
       async fill(write) {
         for (const { blockNr, bytes } of usedRuns(parts.metadata)) await write(blockNr * BLOCK_SIZE, bytes);
       },
-    });
+    };
+    await writeImages([data, metadata], { force });
   } finally {
     await parts.close();
   }
@@ -104,6 +107,16 @@ function dataSizeOf(device: MetadataDevice): number {
     return metadata.nrDataBlocks * metadata.dataBlockSize * 512;
   } finally {
     metadata.close();
+  }
+}
+
+/** Where the metadata do not say how much data they count on, all that there is. */
+function dataSizeToExport({ metadata, data }: PoolParts): number {
+  try {
+    return dataSizeOf(metadata);
+  } catch (error) {
+    if (error instanceof CorruptBlockError || error instanceof NotFormattedError) return data.size;
+    throw error;
   }
 }
 
