@@ -32,6 +32,7 @@ describe('a command line', () => {
     [['frobnicate'], 'there is no command "frobnicate"; see: thin-pool --help'],
     [['--size', '1G', 'create'], 'the command comes first'],
     [['status'], 'DIR is missing: thin-pool status DIR [OPTION…]'],
+    [['status', ''], 'DIR is empty: thin-pool status DIR [OPTION…]'],
     [['status', 'a', 'b'], '"b" is one word too many'],
     [['status', 'a', '--jsn'], 'there is no option "--jsn"; did you mean "--json"?'],
     [['status', 'a', '-j'], 'there is no option "-j"'],

@@ -103,6 +103,8 @@ function nameOperands(command: Command, given: readonly string[]): Record<string
   if (missing !== undefined) throw new UsageError(`${missing.name} is missing: ${usageLine(command)}`);
   const extra = given[operands.length];
   if (extra !== undefined) throw new UsageError(`${quoted(extra)} is one word too many: ${usageLine(command)}`);
+  const empty = given.indexOf('');
+  if (empty >= 0) throw new UsageError(`${operands[empty]!.name} is empty: ${usageLine(command)}`);
   return Object.fromEntries(given.map((word, index) => [operands[index]!.name, word]));
 }
 

@@ -3,6 +3,7 @@
  *
  *   IDENTITY:OFFSET:CHECKSUM:POSITION     32 hexadecimal digits, two decimal numbers around 8 hexadecimal digits
  */
+import { SECTOR_SIZE } from '@pdata/device';
 import type { StreamProgress } from '../pool-host.js';
 import { PoolError, quoted } from '../words/pool-error.js';
 
@@ -19,10 +20,13 @@ export function parseToken(text: string): ResumeToken {
   if (match === null) {
     throw new PoolError('ERR_TOKEN', `${quoted(text)} is no resume token: copy the one that receive printed`);
   }
-  return {
-    identity: match[1]!,
-    offset: Number(match[2]),
-    checksum: Number.parseInt(match[3]!, 16),
-    position: Number(match[4]),
-  };
+  const [offset, position] = [Number(match[2]), Number(match[4])];
+  // Frames end with a sector. Whether the rest of the numbers belong together, the receiver tells by its checksum.
+  if (position % SECTOR_SIZE !== 0 || Math.max(offset, position) > Number.MAX_SAFE_INTEGER) {
+    throw new PoolError(
+      'ERR_TOKEN',
+      `${quoted(text)} is no resume token (a digit is wrong): copy the one that receive printed`,
+    );
+  }
+  return { identity: match[1]!, offset, checksum: Number.parseInt(match[3]!, 16), position };
 }

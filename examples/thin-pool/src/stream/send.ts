@@ -46,6 +46,12 @@ export async function* sendStream(host: PoolHost, request: SendRequest): AsyncGe
   if (resume !== undefined && resume.identity !== snapshot.identity) {
     throw new PoolError('ERR_RESUME', `the resume token is of another snapshot than ${quoted(snapshot.name)}`);
   }
+  if (resume !== undefined && resume.position > snapshot.size) {
+    throw new PoolError(
+      'ERR_TOKEN',
+      `the resume token points behind the end of ${quoted(snapshot.name)}: copy it again`,
+    );
+  }
   const from = resume === undefined ? START : progressOf(resume);
   const head: StreamHead = {
     identity: snapshot.identity,

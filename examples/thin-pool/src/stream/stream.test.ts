@@ -335,5 +335,9 @@ describe('receiving', () => {
       'the resume token is of another snapshot',
     );
     expect(() => parseToken('42')).toThrow('is no resume token');
+    expect(() => parseToken(`${identity}:1:00000000:1`)).toThrow('is no resume token (a digit is wrong)');
+    expect(() => parseToken(`${identity}:9999999999999999:00000000:0`)).toThrow('a digit is wrong');
+    const beyond = parseToken(`${identity}:1:00000000:${64 * MiB}`);
+    await expect(send(from, { snapshot: 'one', resume: beyond })).rejects.toThrow('points behind the end of "one"');
   });
 });

@@ -21,7 +21,8 @@ function problemOf(name: string): string | undefined {
   if (name === '') return 'a name has at least one character';
   const nrBytes = Buffer.byteLength(name);
   if (nrBytes > MAX_NAME_BYTES) return `it takes ${nrBytes} bytes, and a name has at most ${MAX_NAME_BYTES}`;
-  if (/\p{Cs}/u.test(name)) return 'it is not well-formed Unicode';
+  // What was not UTF-8 on the command line arrives with U+FFFD in its place.
+  if (/[\p{Cs}\ufffd]/u.test(name)) return 'it is not well-formed Unicode';
   if (/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(name)) return 'it holds a control or invisible character';
   const wrong = /[/\\:@]/.exec(name)?.[0];
   if (wrong !== undefined) return `names hold no "${wrong}"`;

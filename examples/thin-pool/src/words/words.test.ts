@@ -26,6 +26,7 @@ describe('a name', () => {
     ['a\u202eb', 'a control or invisible character'],
     ['a\u200bb', 'a control or invisible character'],
     ['a\ud800b', 'not well-formed Unicode'],
+    ['a\ufffdb', 'not well-formed Unicode'],
     [' a', 'begins or ends with a blank'],
     ['a\u00a0', 'begins or ends with a blank'],
   ])('may not be %j: %s', (name, why) => {
