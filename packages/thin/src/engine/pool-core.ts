@@ -68,6 +68,8 @@ export class PoolCore {
   readonly #commits = new SharedRun(() => this.#commit());
   readonly #dataFlushes = new SharedRun(() => this.data.flush());
   readonly #timer: CommitTimer;
+  /** When a commit on time began, if there is one. */
+  #onTimeSince: number | undefined;
   #metadata: ThinMetadata;
   #mode: PoolMode;
   #needsCheck = false;
@@ -399,17 +401,21 @@ export class PoolCore {
   }
 
   async #commit(): Promise<void> {
-    this.#timer.clear();
-    await this.exclusively(() => this.commitExclusively());
+    await this.exclusively(async () => {
+      this.#timer.clear(); // what was changed until now is in this one
+      await this.commitExclusively();
+      // Before those who waited change something, and the time begins to run.
+      if (this.#onTimeSince !== undefined) this.#timer.took(performance.now() - this.#onTimeSince);
+      this.#onTimeSince = undefined;
+    });
   }
 
   /** What takes long, making the data durable, is done first, while others go on; the commit's own flush has less to do. */
   async #commitOnTime(): Promise<void> {
-    const begin = performance.now();
+    this.#onTimeSince = performance.now();
     await this.flushData().catch(() => {}); // the commit's will fail, too
     if (this.#closed) return;
     await this.commit().catch((error) => this.events.emit('error', { operation: 'commit on time', error }));
-    this.#timer.took(performance.now() - begin);
   }
 
   /** After a commit there may be space again, or none left. */
