@@ -1,6 +1,6 @@
 /** A pool while `serve` has it open: NBD clients, other commands, the end. */
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { connectNbd, listNbdExports } from '@pdata/nbd';
 import { seededRandom } from '@pdata/testing';
@@ -238,6 +238,12 @@ describe('serve on a port', () => {
         await known.close();
         expect(await served.end()).toMatchObject({ exitCode: 0, err: expect.not.stringContaining('Whoever') });
       }
+      const nobody = pools.scratch.path('nobody.pem');
+      writeFileSync(nobody, '');
+      const withNobody = ['--tls-cert', cert, '--tls-key', key, '--tls-ca', nobody];
+      const unlocked = await runCommand(['serve', host.directory, '--port', '0', ...withNobody]);
+      expect(unlocked).toMatchObject({ exitCode: 1, out: '' });
+      expect(unlocked.err).toMatch(/^thin-pool: what shall vouch for clients holds no certificate[^\n]+\n$/);
       writeFileSync(key, 'not a key');
       const refused = await runCommand(['serve', host.directory, '--port', '0', '--tls-cert', cert, '--tls-key', key]);
       expect(refused).toMatchObject({ exitCode: 1, out: '' });
@@ -358,6 +364,14 @@ describe('the control socket', () => {
 
 describe('the program', () => {
   beforeAll(buildProgram);
+
+  it.runIf(existsSync('/dev/full'))('says so when its output cannot be written', () => {
+    const full = openSync('/dev/full', 'w');
+    const { status, stderr } = spawnSync(process.execPath, [PROGRAM, '--help'], { stdio: ['ignore', full, 'pipe'] });
+    closeSync(full);
+    expect(stderr.toString()).toBe('thin-pool: cannot write the output: no space left on device\n');
+    expect(status).toBe(1);
+  });
 
   it('serves until SIGTERM, lets go of its clients, and has everything committed', async () => {
     using scratch = openScratch();

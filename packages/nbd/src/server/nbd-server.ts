@@ -5,7 +5,6 @@
  * Format: docs/format/nbd.md.
  */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { createSecureContext } from 'node:tls';
 import { BufferPool } from './buffer-pool.js';
 import { Connection, type ConnectionHost, type NbdClientInfo } from './connection.js';
 import { errorNumberOf } from './error-numbers.js';
@@ -13,7 +12,7 @@ import type { ExportSource } from './export.js';
 import { limitsOf, type NbdServerLimits } from './limits.js';
 import { listenOn, type NbdListenTarget } from './listening.js';
 import { SharedExports } from './shared-exports.js';
-import type { NbdServerTls } from './starting-tls.js';
+import { checkServerTls, type NbdServerTls } from './starting-tls.js';
 
 export interface NbdServerOptions {
   readonly exports: ExportSource;
@@ -42,7 +41,7 @@ export class NbdServer {
   private constructor(options: NbdServerOptions) {
     const { exports: source, tls, log = () => {} } = options;
     const limits = limitsOf(options.limits);
-    if (tls !== undefined) createSecureContext(tls); // a certificate that cannot be used is to be told now
+    if (tls !== undefined) checkServerTls(tls);
     this.#target = options.listen;
     const exports = new SharedExports(source, (name, error) => {
       this.#releaseErrors.push(error);
@@ -69,7 +68,7 @@ export class NbdServer {
 
   /**
    * Starts a server. It keeps the process alive until it is closed.
-   * @throws {@link NbdListenError}, as a rejection, when it cannot listen there
+   * @throws {@link NbdListenError}, as a rejection, when it cannot listen there, or `requestCert` has no certificate to go by
    * @throws RangeError for a limit out of range, and what Node throws for a certificate or key it cannot use
    */
   static async listen(options: NbdServerOptions): Promise<NbdServer> {

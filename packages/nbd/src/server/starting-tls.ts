@@ -4,18 +4,43 @@
  * Node checks a client's certificate only in a `tls.Server`. So each such connection gets one, which never listens and is handed
  * this one socket (its documented `connection` event); that costs about as much as the handshake itself, a millisecond or two.
  */
+import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import { createSecureContext, createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import { NbdListenError } from './listening.js';
 
 export interface NbdServerTls extends SecureContextOptions {
   /** `require` serves nothing without TLS; `allow` leaves it to the client, and so to whoever sits between it and us. */
   readonly mode: 'require' | 'allow';
   /**
    * Only clients get through whose certificate `ca` vouches for: the one way to tell clients apart that NBD has. With mode `require`, or
-   * they just leave TLS out. Default false.
+   * they just leave TLS out. Wants a `ca`, as PEM. Default false.
    */
   readonly requestCert?: boolean;
 }
+
+/**
+ * Tells at once what would otherwise be noticed with the first client, or never: Node takes a `ca` without any certificate, and then lets
+ * in nobody; or, if it is empty, everybody with a certificate of any authority that the system trusts.
+ * @throws {@link NbdListenError} for a `ca` that cannot vouch for anybody, and what Node throws for a certificate or key it cannot use
+ */
+export function checkServerTls(tls: NbdServerTls): void {
+  createSecureContext(tls);
+  if (tls.requestCert !== true) return;
+  const texts = [tls.ca ?? []].flat().map((text) => text.toString());
+  const certificates = texts.flatMap((text) => text.match(PEM_CERTIFICATE) ?? []);
+  try {
+    for (const certificate of certificates) new X509Certificate(certificate);
+  } catch (cause) {
+    throw new NbdListenError('a certificate that shall vouch for clients is damaged: give it again, as PEM', { cause });
+  }
+  if (certificates.length === 0) {
+    throw new NbdListenError('what shall vouch for clients holds no certificate: give at least one, as PEM');
+  }
+}
+
+const PEM_CERTIFICATE =
+  /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----.*?-----END (?:X509 |TRUSTED )?CERTIFICATE-----/gs;
 
 /** The encrypted socket, once both sides agree. @throws what went wrong, as a rejection; the socket is of no use then */
 export function startTls(raw: Socket, { mode: _, requestCert = false, ...context }: NbdServerTls): Promise<TLSSocket> {

@@ -148,6 +148,31 @@ describe('a server that asks for certificates', () => {
   });
 });
 
+describe('a server that asks for certificates with nobody to vouch for them', () => {
+  it.each([
+    ['no ca', undefined],
+    ['an empty one', ''],
+    ['an empty file', Buffer.alloc(0)],
+    ['an empty list', []],
+    ['no PEM', 'hello'],
+    ['a key', TEST_KEY],
+  ])('is not started with %s', async (_, ca) => {
+    const tls = { ...required, requestCert: true, ...(ca === undefined ? {} : { ca }) };
+    await expect(serve({ tls })).rejects.toThrow('what shall vouch for clients holds no certificate');
+  });
+
+  it('is not started with a damaged certificate beside a good one', async () => {
+    const damaged = TEST_CERTIFICATE.toString().replace(/MII./, 'AAAA');
+    for (const ca of [TEST_CERTIFICATE + damaged, [TEST_CERTIFICATE, Buffer.from(damaged)]]) {
+      const tls = { ...required, requestCert: true, ca };
+      await expect(serve({ tls })).rejects.toMatchObject({
+        code: 'ERR_NBD_LISTEN',
+        message: expect.stringContaining('is damaged'),
+      });
+    }
+  });
+});
+
 describe('a server that allows TLS', () => {
   it('serves clients with and without it', async () => {
     const { server } = await serve({ tls: allowed });
