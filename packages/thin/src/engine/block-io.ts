@@ -8,9 +8,9 @@
  */
 import type { DataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
-import type { VolumeAccess } from './open-thin.js';
 import type { PoolCore } from './pool-core.js';
 import { type BlockWrite, provision } from './provisioning.js';
+import type { VolumeAccess } from './volume-access.js';
 
 const FUA = { fua: true };
 

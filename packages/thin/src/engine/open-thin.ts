@@ -1,7 +1,5 @@
-/** A thin device while volumes of it are open: what they share, however many there are; and what is each one's own. */
-import type { DataDevice } from '@pdata/device';
+/** A thin device while volumes of it are open: what they share, however many there are. */
 import { Gate } from './gate.js';
-import type { PoolCore } from './pool-core.js';
 import { RequestQueue } from './request-queue.js';
 
 export class OpenThin {
@@ -22,12 +20,4 @@ export class OpenThin {
     this.thinId = thinId;
     this.lastChange = nrChanges;
   }
-}
-
-/** What the requests of one volume work on. */
-export interface VolumeAccess {
-  readonly core: PoolCore;
-  readonly thin: OpenThin;
-  /** What unmapped blocks are read from. */
-  readonly externalOrigin: DataDevice | undefined;
 }

@@ -16,8 +16,8 @@ import type { DataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
 import type { Mapping } from '../metadata/mappings.js';
 import { AbortedChangesError } from './errors.js';
-import type { VolumeAccess } from './open-thin.js';
 import type { PoolCore } from './pool-core.js';
+import type { VolumeAccess } from './volume-access.js';
 
 /** What is written into one virtual block. */
 export interface BlockWrite {

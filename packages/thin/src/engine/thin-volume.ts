@@ -25,10 +25,11 @@ import {
 import { readInBlock, writeInBlock, zeroInBlock } from './block-io.js';
 import { unmapBlocks } from './discards.js';
 import { AbortedChangesError, PoolModeError } from './errors.js';
-import type { OpenThin, VolumeAccess } from './open-thin.js';
+import type { OpenThin } from './open-thin.js';
 import { inWords, type PoolCore } from './pool-core.js';
 import { canChange } from './pool-mode.js';
 import { type ThinStatus, thinStatus, thinStatusLine } from './status.js';
+import type { VolumeAccess } from './volume-access.js';
 
 export interface OpenVolumeOptions {
   /** Bytes, a multiple of 512. Any: the pool does not record it. */
