@@ -182,3 +182,24 @@ describe('after a crash', () => {
     expect(await sectorsOf(device.crash({ seed: 1, lands: 'none' }))).toEqual([0, 5]);
   });
 });
+
+it('lets nothing older land over what was written with fua, but around it, and what was asked for meanwhile', async () => {
+  const device = new RecordingDataDevice(new MemoryDataDevice({ size: 4096 }));
+  await device.write(0, new Uint8Array(4096).fill(1)); // in doubt for ever
+  const bytesAfter = async (seed: number): Promise<number[]> => {
+    const bytes = new Uint8Array(4096);
+    await device.crash({ seed, lands: seed === 0 ? 'all' : 'some' }).read(0, bytes);
+    return [0, 1023, 1024, 2047, 2048, 4095].map((at) => bytes[at] as number);
+  };
+  await device.write(1024, new Uint8Array(1024).fill(2), { fua: true });
+  for (let seed = 0; seed < 50; seed++) {
+    const [first, before, begin, end, after, last] = await bytesAfter(seed);
+    expect([begin, end], `seed ${seed}`).toEqual([2, 2]);
+    for (const byte of [first, before, after, last]) expect([0, 1], `seed ${seed}`).toContain(byte);
+  }
+  expect(await bytesAfter(0)).toEqual([1, 1, 2, 2, 1, 1]);
+  await device.write(1024, new Uint8Array(512).fill(3)); // younger: it may land
+  expect(await bytesAfter(0)).toEqual([1, 1, 3, 2, 1, 1]);
+  await device.flush();
+  expect(device.nrInDoubt).toBe(0);
+});

@@ -51,6 +51,8 @@ export interface DataCrash {
 
 /** A change that a loss of power may undo in whole or in part. */
 interface Change {
+  /** Parts of one change keep its number. */
+  readonly nr: number;
   readonly offset: number;
   readonly length: number;
   /** What was written; undefined for zeros and discards, which read as zeros where they land. */
@@ -66,6 +68,7 @@ export class RecordingDataDevice implements DataDevice {
   readonly #pending = new PendingRequests();
   /** In the order in which they were asked for. */
   #inDoubt: Change[] = [];
+  #nrChanges = 0;
   #operations: RecordedDataOperation[] = [];
   #isClosed = false;
 
@@ -184,7 +187,7 @@ export class RecordingDataDevice implements DataDevice {
   }
 
   async #flush(): Promise<void> {
-    const covered = this.#inDoubt.filter((change) => change.isDone);
+    const covered = this.#nrsDone();
     await this.#inner.flush();
     this.#makeDurable(covered);
     this.#note({ op: 'flush' });
@@ -212,29 +215,48 @@ export class RecordingDataDevice implements DataDevice {
     // What the device is going to refuse changes nothing: passed on, for the device's own words.
     const isRefused = this.#isClosed || this.readOnly || !isRange(offset, length, this.size);
     if (isRefused || length === 0) return pass();
-    const change: Change = { offset, length, bytes, isDone: false };
+    const change: Change = { nr: this.#nrChanges++, offset, length, bytes, isDone: false };
     const fua = options?.fua ?? false;
+    const older = fua ? this.#nrsDone() : undefined;
     this.#note({ op, offset, length, fua });
     this.#inDoubt.push(change);
     // A change that fails stays in doubt for ever: nobody knows how much of it landed.
     await pass();
     change.isDone = true;
-    if (fua) this.#makeDurable([change]);
+    if (older === undefined) return;
+    this.#makeDurable(new Set([change.nr]));
+    // A cache does not put what it held before over what went past it.
+    this.#inDoubt = this.#inDoubt.flatMap((each) => (older.has(each.nr) ? outside(each, change) : [each]));
+  }
+
+  #nrsDone(): Set<number> {
+    return new Set(this.#inDoubt.filter(({ isDone }) => isDone).map(({ nr }) => nr));
   }
 
   /** In the order in which they were asked for; what is in doubt besides may still land over them. */
-  #makeDurable(covered: readonly Change[]): void {
-    const isCovered = new Set(covered);
-    const still = this.#inDoubt.filter((change) => !isCovered.has(change));
+  #makeDurable(covered: ReadonlySet<number>): void {
     enlarge(this.#durable, this.size);
-    for (const change of this.#inDoubt) if (isCovered.has(change)) land(this.#durable, change, 0, change.length);
-    this.#inDoubt = still;
+    for (const change of this.#inDoubt) if (covered.has(change.nr)) land(this.#durable, change, 0, change.length);
+    this.#inDoubt = this.#inDoubt.filter(({ nr }) => !covered.has(nr));
   }
 
   #note(operation: RecordedDataOperation): void {
     this.#operations.push(operation);
     this.#onOperation?.(operation);
   }
+}
+
+/** The parts of `older` that `newer` does not cover. */
+function outside(older: Change, newer: Change): Change[] {
+  const [begin, end] = [older.offset, older.offset + older.length];
+  return [
+    [begin, Math.min(end, newer.offset)],
+    [Math.max(begin, newer.offset + newer.length), end],
+  ].flatMap(([from, to]) =>
+    from === undefined || to === undefined || from >= to
+      ? []
+      : [{ ...older, offset: from, length: to - from, bytes: older.bytes?.subarray(from - begin, to - begin) }],
+  );
 }
 
 /** Growing is taken to be durable at once. A memory device has grown when the call returns; the promise adds nothing. */

@@ -2,7 +2,7 @@
  * A pool in use, and what it should hold: requests of all kinds are begun at random and overlap; which of those that wait for
  * a device goes on next is random too; and at any moment the power may fail. Everything follows from the seed.
  */
-import { type DataDeviceHints, MemoryDataDevice, MemoryMetadataDevice, type WriteOptions } from '@pdata/device';
+import { type DataDeviceHints, MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
 import { FaultyDataDevice, RecordingDataDevice, seededRandom } from '@pdata/testing';
 import { ThinPool, type ThinPoolOptions, type ThinVolume } from '../src/index.js';
@@ -45,17 +45,12 @@ export interface WorldOptions {
   readonly waits?: boolean;
 }
 
-/** Every other world's data device is slow to zero. As files do it: what is in doubt before a request with fua does not land over it afterwards. */
+/** Every other world's data device is slow to zero. */
 class FlushingDevice extends RecordingDataDevice {
   fastZeroes = true;
 
   override get hints(): DataDeviceHints {
     return { ...super.hints, fastZeroes: this.fastZeroes };
-  }
-
-  override async write(offset: number, from: Uint8Array, options?: WriteOptions): Promise<void> {
-    await super.write(offset, from);
-    if (options?.fua) await this.flush();
   }
 }
 
