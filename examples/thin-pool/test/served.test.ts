@@ -1,6 +1,6 @@
 /** A pool while `serve` has it open: NBD clients, other commands, the end. */
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, closeSync, existsSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { connectNbd, listNbdExports } from '@pdata/nbd';
 import { seededRandom } from '@pdata/testing';
@@ -292,6 +292,14 @@ describe('serve on a port', () => {
     expect((await again.host.check()).clean).toBe(true);
   });
 
+  it('waits for a command that has the pool for a moment, also when it is restarted in that moment', async () => {
+    await using pools = testPools();
+    const host = await pools.make('pool');
+    setTimeout(() => void host.close(), 300);
+    const served = await serveInside(['serve', host.directory, '--no-page', '--port', '0']);
+    expect(await served.end()).toMatchObject({ exitCode: 0 });
+  });
+
   it('warns when others can reach it, and is told to go ahead', async () => {
     await using pools = testPools();
     const { directory } = await closed(pools.make());
@@ -318,6 +326,27 @@ describe('serve on a port', () => {
 });
 
 describe('the control socket', () => {
+  it('that is not answered does not keep a command waiting for ever', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool'));
+    const silent = createServer(() => {}).listen(`${directory}/control.sock`);
+    await new Promise((resolve) => silent.once('listening', resolve));
+    await expect(connectToHost(directory, 50)).rejects.toMatchObject({
+      code: 'ERR_CONNECTION_LOST',
+      message: expect.stringContaining('does not answer: it is stopped or hangs'),
+    });
+    silent.close();
+  });
+
+  it('that cannot be made is told in a sentence', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool'));
+    mkdirSync(`${directory}/control.sock`);
+    const { exitCode, err } = await runCommand(['serve', directory, '--no-page']);
+    expect(err).toMatch(/^thin-pool: cannot listen for commands on [^\n]*control\.sock[^\n]*\n$/);
+    expect(exitCode).toBe(1);
+  });
+
   it('survives whatever is thrown at it', async () => {
     await using pools = testPools();
     const { directory } = await closed(pools.make('pool'));

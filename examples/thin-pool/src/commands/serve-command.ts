@@ -11,6 +11,7 @@ import { type ServeOptions, servePool } from '../serve/serve-pool.js';
 import { fileError, PoolError, quoted, systemProblem } from '../words/pool-error.js';
 import { plural } from '../words/sizes.js';
 import { DIR, operand, portOption } from './operands.js';
+import { onceFree } from './with-pool.js';
 
 export const serveCommand: Command = {
   name: 'serve',
@@ -49,8 +50,12 @@ qemu:dirty-bitmap:SNAPSHOT: what changed since. Other commands work on the pool 
     const options = serveOptions(args);
     const { signal } = io; // from here on a signal means a clean end
     formatOf(directory);
-    await refuseServed(directory);
-    const served = await servePool(directory, { ...options, log: (line) => io.err(`${line}\n`) });
+    await refuseServed(directory); // at once: whoever serves will not be done in a moment
+    const served = await onceFree(async () => {
+      signal.throwIfAborted();
+      await refuseServed(directory); // another one may have been quicker
+      return await servePool(directory, { ...options, log: (line) => io.err(`${line}\n`) });
+    });
     served.host.onEvent(({ kind, message }) => {
       if (kind === 'space' || kind === 'mode' || kind === 'error') io.err(`${message}\n`);
     });

@@ -14,13 +14,19 @@ const PATIENCE_MS = 10_000;
 
 export async function openHost(directory: string): Promise<PoolHost> {
   formatOf(directory);
+  return await onceFree(async () => {
+    const remote = await connectToHost(directory);
+    // A command does not wait for space: nobody would grow the pool meanwhile, because it holds it.
+    return remote ?? (await LocalPoolHost.open(directory, { errorIfNoSpace: true }));
+  });
+}
+
+/** Tries again for a while when a pool is busy. */
+export async function onceFree<T>(attempt: () => Promise<T>): Promise<T> {
   const until = Date.now() + PATIENCE_MS;
   for (;;) {
-    const remote = await connectToHost(directory);
-    if (remote !== undefined) return remote;
     try {
-      // A command does not wait for space: nobody would grow the pool meanwhile, because it holds it.
-      return await LocalPoolHost.open(directory, { errorIfNoSpace: true });
+      return await attempt();
     } catch (error) {
       const isBusy = error instanceof PoolError && error.code === 'ERR_POOL_BUSY';
       if (!isBusy || Date.now() > until) throw error;

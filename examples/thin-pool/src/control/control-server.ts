@@ -40,9 +40,9 @@ export async function listenForCommands(host: PoolHost): Promise<ControlServer> 
     connections.add(connection);
     void connection.serve().finally(() => connections.delete(connection));
   });
-  rmSync(join(host.directory, SOCKET_NAME), { force: true });
   const mask = process.umask(0o177);
   try {
+    rmSync(join(host.directory, SOCKET_NAME), { force: true });
     await listen(server, path);
   } catch (error) {
     release();

@@ -15,8 +15,11 @@ import { shortSocketPath } from './socket-path.js';
 
 type Waiting = { resolve(result: unknown): void; reject(error: Error): void };
 
+/** Who serves says hello at once, unless it is very busy; one that is stopped, or hangs, never does. */
+const HELLO_MS = 30_000;
+
 /** @returns undefined when nobody serves the pool */
-export async function connectToHost(directory: string): Promise<PoolHost | undefined> {
+export async function connectToHost(directory: string, helloMs = HELLO_MS): Promise<PoolHost | undefined> {
   const { path, release } = shortSocketPath(directory, SOCKET_NAME);
   const socket = connect(path);
   try {
@@ -33,7 +36,7 @@ export async function connectToHost(directory: string): Promise<PoolHost | undef
   } finally {
     release();
   }
-  return await new Connection(directory, socket).greeted();
+  return await new Connection(directory, socket).greeted(helloMs);
 }
 
 class Connection {
@@ -51,12 +54,21 @@ class Connection {
     socket.on('error', () => {}); // reading ends with it
   }
 
-  async greeted(): Promise<PoolHost> {
+  async greeted(helloMs: number): Promise<PoolHost> {
     const greeting = new Promise<unknown>((resolve, reject) => {
       this.#greeting = { resolve, reject };
     });
+    const impatient = setTimeout(() => {
+      this.#finish(
+        new PoolError(
+          'ERR_CONNECTION_LOST',
+          `the process that serves the pool ${this.directory} does not answer: it is stopped or hangs; end it, and try again`,
+        ),
+      );
+      this.#socket.destroy();
+    }, helloMs);
     void this.#read();
-    const hello = (await greeting) as { protocol?: number };
+    const hello = (await greeting.finally(() => clearTimeout(impatient))) as { protocol?: number };
     if (hello.protocol !== PROTOCOL) {
       this.#socket.destroy();
       throw new PoolError(

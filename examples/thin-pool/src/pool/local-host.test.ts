@@ -204,6 +204,23 @@ describe('opening a directory', () => {
     });
   });
 
+  it('tells of imports and streams that did not come to their end, and removes such an import', async () => {
+    await using pools = testPools();
+    const host = await pools.make('pool');
+    const half = { size: MiB, created: Date.now() };
+    await host.receiving.begin({ ...half, name: 'image', identity: 'a'.repeat(32), becomes: 'volume' });
+    await host.receiving.begin({ ...half, name: 'monday', identity: 'b'.repeat(32) });
+    await host.close();
+    const { clean, notes } = await checkPoolDirectory(host.directory);
+    expect(clean).toBe(true);
+    expect(notes).toEqual([
+      'The import of "image" has not come to its end; if it never does, it is removed when the pool is opened.',
+      '"monday" has been received in part; see thin-pool receive --list.',
+    ]);
+    await (await LocalPoolHost.open(host.directory)).close();
+    expect((await checkPoolDirectory(host.directory)).notes).toEqual(notes.slice(1));
+  });
+
   it('that is no pool says so, and what to do', async () => {
     await using pools = testPools();
     await expect(LocalPoolHost.open(pools.scratch.path())).rejects.toThrow(

@@ -142,7 +142,13 @@ function checkCatalogue(entries: Entries, thinIds: Set<number>): { findings: Che
       notes.push(`Device ${thinId} was being removed when the pool was last closed; that will be finished.`);
       continue;
     }
-    if (record.kind === 'receiving') notes.push(`${quoted(record.name)} has been received in part.`);
+    if (record.kind === 'receiving') {
+      notes.push(
+        record.receiving?.becomes === 'volume'
+          ? `The import of ${quoted(record.name)} has not come to its end; if it never does, it is removed when the pool is opened.`
+          : `${quoted(record.name)} has been received in part; see thin-pool receive --list.`,
+      );
+    }
     for (const [what, value] of [
       ['name', record.name],
       ['identity', record.identity],
