@@ -107,6 +107,7 @@ export class NbdConnection {
     const giveUp = setTimeout(() => this.#socket.destroy(), GOODBYE_MS);
     await this.#hungUp;
     clearTimeout(giveUp);
+    clearTimeout(this.#deadline); // it would keep the process from ending
   }
 
   /** Ends the connection: everything in flight and later fails with `what`. The first death counts. */
