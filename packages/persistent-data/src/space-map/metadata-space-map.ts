@@ -201,6 +201,10 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
     return Math.max(0, this.#committedNrBlocks - this.#committedNrAllocated - this.#nrAllocatedSince);
   }
 
+  get nrObtainable(): number {
+    return Math.max(0, this.#counts.nrBlocks - this.#committedNrAllocated - this.#nrAllocatedSince);
+  }
+
   get nrAllocated(): number {
     return this.#counts.nrAllocated;
   }

@@ -37,6 +37,8 @@ export interface MetadataSpaceMapInTransaction extends SpaceMap {
   setThreshold(nrFree: number, reached: () => void): void;
   /** Blocks that `settle` would allocate now, at most. */
   readonly nrBlocksToSettle: number;
+  /** Blocks that can be had before the commit: besides the free ones those that a growth has added. */
+  readonly nrObtainable: number;
   /** Writes what is kept in memory into blocks, so that the map's root describes this transaction. */
   settle(): void;
   /** The committed state is now the current one. */

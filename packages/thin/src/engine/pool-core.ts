@@ -375,14 +375,34 @@ export class PoolCore {
       this.events.emit('error', { operation: 'resume', error });
     }
     if (this.settings.readOnly || this.#metadata.readOnly || this.needsCheck || this.#mode === 'read_only') return;
-    if (grows.metadata) {
-      this.change('grow the metadata', undefined, (metadata) => metadata.resizeMetadata(wanted.metadata));
-      this.#watchMetadata();
+    if (grows.metadata || grows.data) await this.#growExclusively(wanted, grows);
+    if (this.#mode === 'out_of_data_space') this.setMode('write', 'the pool was resumed');
+  }
+
+  /**
+   * First the metadata: what is added there can be used when it is committed, and the data need some of it. Each is a
+   * transaction of its own: nothing else is lost when there is too little room for it.
+   */
+  async #growExclusively(
+    wanted: { readonly data: number; readonly metadata: number },
+    grows: { readonly data: boolean; readonly metadata: boolean },
+  ): Promise<void> {
+    if (this.#nrChanges !== this.#nrCommitted) await this.commitExclusively();
+    this.#alone = true;
+    try {
+      if (grows.metadata) {
+        this.change('grow the metadata', undefined, (metadata) => metadata.resizeMetadata(wanted.metadata));
+        this.#watchMetadata();
+        await this.commitExclusively();
+        if (this.#mode === 'out_of_metadata_space') this.setMode('write', 'the metadata device has grown');
+      }
+      if (grows.data) {
+        this.change('grow the data', undefined, (metadata) => metadata.resizeData(wanted.data));
+        await this.commitExclusively();
+      }
+    } finally {
+      this.#alone = false;
     }
-    if (grows.data) this.change('grow the data', undefined, (metadata) => metadata.resizeData(wanted.data));
-    if (grows.metadata || grows.data) await this.commitExclusively();
-    if (this.#mode === 'out_of_data_space' || (grows.metadata && this.#mode === 'out_of_metadata_space'))
-      this.setMode('write', 'the pool was resumed');
   }
 
   /** Volumes have been closed. Commits, and lets go of the metadata. */

@@ -260,6 +260,30 @@ describe('a pool without free metadata', () => {
     await closeSound(all);
   });
 
+  it.each([
+    ['many times over', 2000, 0],
+    ['together with its data', 64, 100],
+    ['together with data for which it has too little room still', 8, 400_000],
+  ])('goes on when its metadata has grown %s', async (_, nrMoreMetadata, nrMoreData) => {
+    const metadata = new MemoryMetadataDevice({ nrBlocks: 24 });
+    const data = new MemoryDataDevice({ size: 3000 * BLOCK });
+    const pool = await ThinPool.format(metadata, data, { dataBlockSize: 128, commitPeriod: 0 });
+    await pool.createThin(0);
+    const volume = await pool.openVolume(0, { size: 4000 * BLOCK });
+    for (let nr = 0; pool.mode === 'write'; nr++)
+      await volume.write(((nr * 1511) % 4000) * BLOCK, bytesOf(1, 512)).catch(() => {});
+    metadata.grow(24 + nrMoreMetadata);
+    await data.grow((3000 + nrMoreData) * BLOCK);
+    if (nrMoreData < 1000) await pool.resume();
+    else expect(await rejection(pool.resume())).toMatchObject({ code: 'ERR_NO_SPACE' });
+    const { mode, needsCheck, nrMetadataBlocks, nrDataBlocks } = pool.status();
+    expect([mode, needsCheck, nrMetadataBlocks]).toEqual(['write', false, 24 + nrMoreMetadata]);
+    expect(nrDataBlocks).toBe(nrMoreData < 1000 ? 3000 + nrMoreData : 3000);
+    await volume.write(3999 * BLOCK, bytesOf(2, 512));
+    await volume.flush();
+    await closeSound({ pool, metadata, data });
+  });
+
   it('loses nothing that was written before, and fails the writes that come too late', async () => {
     const all = await newEnginePool({ nrMetadataBlocks: 24, nrDataBlocks: 4096 });
     await all.pool.createThin(0);

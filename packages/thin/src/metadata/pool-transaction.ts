@@ -185,8 +185,8 @@ export class PoolTransaction {
 
   /** A change that leaves too little to be committed with is a change that did not fit. */
   #refuseUncommittable(state: PoolState): void {
-    const { nrFree } = state.tm.spaceMap;
-    if (nrFree >= ENOUGH_FOR_ANY_COMMIT || nrFree >= state.nrBlocksToCommit) return;
+    const { nrObtainable } = state.tm.spaceMap;
+    if (nrObtainable >= ENOUGH_FOR_ANY_COMMIT || nrObtainable >= state.nrBlocksToCommit) return;
     throw new NoSpaceError(
       'metadata',
       `the metadata device ${this.device.name} has too few free blocks for this change and a commit: abort, then grow it`,
