@@ -28,7 +28,7 @@ const USAGE = `usage: pnpm bench [OPTIONS]
   --keys N                    keys of the core operations (default 1000000)
   --mappings N                mappings of the pool that is timed (default 4000000)
   --memory-mappings N,N,…     pools whose memory is measured (default 1000000,4000000,8000000)
-  --disk MIB                  disk that is served over NBD (default 1024)
+  --disk MIB                  disk that is served over NBD (default 4096)
   --seconds N                 of each work over NBD that goes on for a time (default 5)
   --volume GIB,GIB,…          full volumes that are snapshotted (default 1,1024)
   --seed N                    default 1
@@ -47,7 +47,7 @@ async function main(): Promise<void> {
       keys: { type: 'string', default: '1000000' },
       mappings: { type: 'string', default: '4000000' },
       'memory-mappings': { type: 'string', default: '1000000,4000000,8000000' },
-      disk: { type: 'string', default: '1024' },
+      disk: { type: 'string', default: '4096' },
       seconds: { type: 'string', default: '5' },
       volume: { type: 'string', default: '1,1024' },
       seed: { type: 'string', default: '1' },
