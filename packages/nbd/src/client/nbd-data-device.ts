@@ -79,6 +79,7 @@ export class NbdDataDevice implements DataDevice {
   #failedFlush: DeviceError | undefined;
   #closing: Promise<void> | undefined;
 
+  /** @internal */
   constructor({ name, connections, readOnly, trustWithoutFlush }: NbdDataDeviceOptions) {
     const { size, flags, blockSize, contexts, description } = connections[0]!.negotiated;
     const unit = Math.max(SECTOR_SIZE, blockSize.minimum);
