@@ -11,6 +11,7 @@ import { LocalPoolHost } from '../src/pool/local-host.js';
 import type { PoolEvent } from '../src/pool-host.js';
 import { PoolExports } from '../src/serve/pool-exports.js';
 import { servePool } from '../src/serve/serve-pool.js';
+import { PoolError } from '../src/words/pool-error.js';
 import { BLOCK, MiB, names, noise, read, testPools, write } from './pools.js';
 import { buildProgram, openScratch, PROGRAM, startServing, thinPool } from './program.js';
 import { runCommand } from './run-command.js';
@@ -282,6 +283,7 @@ describe('serve on a port', () => {
     while ((await served.host.status()).mode !== 'out_of_data_space') await new Promise(setImmediate);
     await served.close();
     for (const outcome of await Promise.all(waiting)) expect(outcome).toBeInstanceOf(Error);
+    expect(lines).toEqual([]);
     await disk.close().catch(() => undefined);
     await remote.close();
     await using again = await LocalPoolHost.open(host.directory).then((opened) => ({
@@ -290,6 +292,21 @@ describe('serve on a port', () => {
     }));
     expect((await read(again.host, 'disk')).subarray(0, MiB).equals(noise(MiB, 1))).toBe(true);
     expect((await again.host.check()).clean).toBe(true);
+  });
+
+  it('lets an import go that is interrupted while it waits for space, and keeps nothing of it', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool', { size: MiB }));
+    await using served = await serving(directory);
+    writeFileSync(pools.scratch.path('image'), noise(2 * MiB, 1));
+    const stop = new AbortController();
+    const ended = runCommand(['import', directory, pools.scratch.path('image'), 'disk'], { signal: stop.signal });
+    while ((await served.host.status()).mode !== 'out_of_data_space') await new Promise(setImmediate);
+    stop.abort(new PoolError('ERR_INTERRUPTED', 'interrupted'));
+    expect(await ended).toMatchObject({ exitCode: 1, err: 'thin-pool: interrupted\n' });
+    expect((await served.host.status()).data.used).toBe(0);
+    expect(await served.host.receiving.list()).toEqual([]);
+    expect((await served.host.check()).notes).toEqual([]);
   });
 
   it('waits for a command that has the pool for a moment, also when it is restarted in that moment', async () => {
@@ -485,6 +502,7 @@ async function serving(directory: string) {
   const served = await servePool(directory, { page: false });
   let isOver = false;
   return {
+    host: served.host,
     target: { socketPath: `${directory}/nbd.sock` },
     async [Symbol.asyncDispose]() {
       if (!isOver) await served.close();

@@ -78,8 +78,10 @@ export class RemoteVolume implements DataDevice {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    await Promise.allSettled(this.#inFlight);
-    await this.#ask('closeVolume', { handle: this.#handle });
+    // Not after what is in flight: a write that waits for space is given up by this.
+    const closed = this.#ask('closeVolume', { handle: this.#handle });
+    await Promise.allSettled([...this.#inFlight, closed]);
+    await closed;
   }
 
   async #inPieces(length: number, move: (at: number, length: number) => Promise<unknown>): Promise<void> {

@@ -43,10 +43,10 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
   const host = await LocalPoolHost.open(directory);
   const since = Date.now();
   const { graceMs = GRACE_MS } = options;
+  let hasGivenUp = false;
   const opened: (() => Promise<void>)[] = [() => host.close()];
   const close = async (): Promise<void> => {
     const errors: unknown[] = [];
-    let hasGivenUp = false;
     const impatient = setInterval(() => {
       hasGivenUp = true;
       void host.giveUpVolumes();
@@ -78,6 +78,7 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
             },
           }),
       log: (line) => {
+        if (hasGivenUp) return; // what was closed here cannot be flushed or answered there
         host.tellClients(line);
         options.log?.(line);
       },

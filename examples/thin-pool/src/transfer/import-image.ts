@@ -24,6 +24,11 @@ export async function importImage(
   { name, size = image.size, signal, onProgress }: ImportOptions,
 ): Promise<VolumeReport> {
   const identity = newIdentity();
+  // A write may wait for space; an interrupted import does not.
+  const interrupted = new Promise<never>((_, reject) =>
+    signal?.addEventListener('abort', () => reject(signal.reason), { once: true }),
+  );
+  interrupted.catch(() => {});
   await host.receiving.begin({ name, identity, size, created: Date.now(), becomes: 'volume' });
   try {
     const volume = await host.receiving.open({ identity });
@@ -42,10 +47,10 @@ export async function importImage(
           })
           .finally(() => writes.delete(writing));
         writes.add(writing);
-        if (writes.size >= WRITES_IN_FLIGHT) await Promise.race(writes);
+        if (writes.size >= WRITES_IN_FLIGHT) await Promise.race([...writes, interrupted]);
         onProgress?.(frame.position + frame.bytes.length);
       }
-      await Promise.all(writes);
+      await Promise.race([Promise.all(writes), interrupted]);
       if (failure !== undefined) throw failure.error;
       await volume.flush();
     } finally {
