@@ -284,6 +284,19 @@ describe('a pool without free metadata', () => {
     await closeSound({ pool, metadata, data });
   });
 
+  it('opens when its data device has grown by more than there is room for, and grows later', async () => {
+    const all = await exhausted();
+    await all.pool.close();
+    const data = new MemoryDataDevice({ size: 400_000 * BLOCK });
+    const pool = await ThinPool.open(all.metadata, data);
+    expect(pool.status().nrDataBlocks).toBe(64);
+    expect([...pool.thins()].length).toBeGreaterThan(0);
+    all.metadata.grow(256);
+    await pool.resume();
+    expect([pool.mode, pool.status().nrDataBlocks]).toEqual(['write', 400_000]);
+    await closeSound({ metadata: all.metadata, data, pool });
+  });
+
   it('loses nothing that was written before, and fails the writes that come too late', async () => {
     const all = await newEnginePool({ nrMetadataBlocks: 24, nrDataBlocks: 4096 });
     await all.pool.createThin(0);

@@ -9,6 +9,7 @@
  * Format: docs/format/thin.md, sections 3 to 11.
  */
 import { type DataDevice, type MetadataDevice, ReadOnlyError, SECTOR_SIZE } from '@pdata/device';
+import { NoSpaceError } from '@pdata/persistent-data';
 import type { DeviceDetails } from '../format/device-details.js';
 import type { ChangedRange } from '../metadata/changed-ranges.js';
 import { NoSuchDeviceError } from '../metadata/errors.js';
@@ -49,7 +50,8 @@ export class ThinPool {
   }
 
   /**
-   * Opens the pool on formatted metadata, grows into devices that have grown, and commits if that changed something.
+   * Opens the pool on formatted metadata, grows into devices that have grown, and commits if that changed something. When the
+   * metadata has no room for a larger data device, the pool opens with the size that it had.
    *
    * Rejects with a {@link NotFormattedError}, {@link UnsupportedMetadataError} or {@link CorruptBlockError} as `ThinMetadata.open` throws
    * them, and with a {@link ResizeError} when a device is smaller than the metadata has it.
@@ -85,7 +87,12 @@ export class ThinPool {
     try {
       const { settings, metadataOptions } = parts(options);
       const pool = new ThinPool(new PoolCore(opened, metadata, data, settings, metadataOptions));
-      await pool.resume();
+      try {
+        await pool.resume();
+      } catch (error) {
+        // Too little room to grow into a larger data device is no reason to be kept from what there is.
+        if (!(error instanceof NoSpaceError)) throw error;
+      }
       return pool;
     } catch (error) {
       opened.close();
