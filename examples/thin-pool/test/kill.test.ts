@@ -1,11 +1,13 @@
 /**
- * `serve` is killed (SIGKILL) at random moments, while a client writes and flushes over NBD and commands come and go. After each
+ * `serve` is killed (SIGKILL) at random moments, while a client writes and flushes over NBD, fio (when it is there) writes to another
+ * volume, and commands come and go. After each
  * kill the pool is opened again, and it must hold: everything that was flushed, every command that was answered (and the one under
  * way wholly or not at all), and a clean check without a leaked block.
  *
  * PDATA_KILL_ROUNDS=100 runs that many rounds for each kind of pool; otherwise as many as fit half a minute each, and says how many
  * those were. PDATA_SEED=N begins with another seed.
  */
+import { spawn, spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectNbd } from '@pdata/nbd';
 import { seededRandom } from '@pdata/testing';
@@ -23,6 +25,11 @@ const BUDGET_MS = 28_000;
 const DISK_SIZE = 8 * 1024 * 1024;
 const MAX_SNAPSHOTS = 4;
 const WRITERS = 6;
+/** The volume that fio writes to: nobody knows what it holds, but its blocks must not leak. */
+const LOAD = 'load';
+const HAS_FIO = spawnSync('fio', ['--version']).status === 0;
+/** Milliseconds, about. */
+const FIO_STARTS_IN = HAS_FIO ? 250 : 0;
 
 beforeAll(buildProgram);
 
@@ -30,7 +37,7 @@ describe.each(['lmdb', 'raw'] as const)('a %s pool whose server is killed at any
   it('keeps what was flushed and what was answered, and leaks nothing', { timeout: 3_600_000 }, async () => {
     using scratch = openScratch();
     const directory = scratch.path('pool');
-    await LocalPoolHost.create(directory, { size: 96 * 1024 * 1024, blockSize: 64 * 1024, format });
+    await LocalPoolHost.create(directory, { size: 128 * 1024 * 1024, blockSize: 64 * 1024, format });
     const world = new World(directory, seededRandom(SEED));
     await world.begin();
     const until = Date.now() + BUDGET_MS;
@@ -40,13 +47,14 @@ describe.each(['lmdb', 'raw'] as const)('a %s pool whose server is killed at any
         throw new Error(`round ${nr} of PDATA_SEED=${SEED}: ${error instanceof Error ? error.stack : String(error)}`);
       });
     }
-    const { writes, flushes, commands, inFlight } = world.counts;
+    const { writes, flushes, commands, inFlight, fio } = world.counts;
     console.log(
-      `kill -9, ${format}: ${nr} rounds, ${writes} writes and ${flushes} flushes answered, ${commands} commands answered, ${inFlight} under way when killed`,
+      `kill -9, ${format}: ${nr} rounds, ${writes} writes and ${flushes} flushes answered, ${commands} commands answered, ${inFlight} under way when killed; fio beside it in ${HAS_FIO ? fio : 'no'} rounds${HAS_FIO ? '' : ' (it is not installed)'}`,
     );
     expect(nr).toBeGreaterThan(2);
     expect(flushes).toBeGreaterThan(nr);
     expect(commands).toBeGreaterThan(nr);
+    if (HAS_FIO) expect(fio).toBeGreaterThan(nr / 4); // one round in six is over before it could begin
   });
 });
 
@@ -54,7 +62,7 @@ describe.each(['lmdb', 'raw'] as const)('a %s pool whose server is killed at any
 type Catalogue = Map<string, DiskModel>;
 
 class World {
-  readonly counts = { writes: 0, flushes: 0, commands: 0, inFlight: 0 };
+  readonly counts = { writes: 0, flushes: 0, commands: 0, inFlight: 0, fio: 0 };
   readonly #directory: string;
   readonly #random: () => number;
   /** What was answered; "disk" is the one that is written to. */
@@ -73,6 +81,7 @@ class World {
   async begin(): Promise<void> {
     const host = await LocalPoolHost.open(this.#directory);
     await host.createVolume({ name: 'disk', size: DISK_SIZE });
+    await host.createVolume({ name: LOAD, size: 2 * DISK_SIZE });
     await host.close();
     this.#certain.set('disk', new DiskModel(DISK_SIZE));
   }
@@ -84,16 +93,19 @@ class World {
     // One round in six is killed while it starts: while it opens the pool, or puts right what the last kill left.
     const isEarly = this.#random() < 1 / 6;
     let work: Promise<unknown> = Promise.resolve();
+    let load: Load | undefined;
     if (isEarly) await sleep(this.#random() * 500);
     else {
       await serving.ready;
+      if (HAS_FIO) load = startLoad(this.#directory, this.#pick(2 ** 31));
       work = Promise.all([this.#writeAndFlush(), this.#command()]);
-      await Promise.race([work, sleep(40 + this.#random() * 500)]);
+      await Promise.race([work, sleep(FIO_STARTS_IN + 40 + this.#random() * 500)]);
     }
     this.#isDead = true;
     serving.child.kill('SIGKILL');
     expect(await serving.ended).toBe('SIGKILL');
     await work;
+    if ((await load?.ended)?.includes('connected')) this.counts.fio++;
     await this.#verify();
   }
 
@@ -204,7 +216,10 @@ class World {
       }
       const candidates = this.#possible === undefined ? [this.#certain] : [this.#certain, this.#possible];
       const found = new Map<string, Uint8Array>();
-      for (const { name } of await host.volumes()) found.set(name, await contentOf(host, name));
+      for (const { name } of await host.volumes()) {
+        if (name === LOAD) continue;
+        found.set(name, await contentOf(host, name));
+      }
       const problems = candidates.map((catalogue) => problemOf(catalogue, found));
       const fitting = candidates[problems.indexOf(undefined)];
       if (fitting === undefined) throw new Error(problems.join('\nor '));
@@ -227,6 +242,36 @@ class World {
   #pick(nr: number): number {
     return Math.floor(this.#random() * nr);
   }
+}
+
+interface Load {
+  /** What fio said, when it has ended: at the latest when its server is gone. */
+  readonly ended: Promise<string>;
+}
+
+/** Reads, writes and flushes of fio's nbd engine, until the server is killed. */
+function startLoad(directory: string, seed: number): Load {
+  const child = spawn('fio', [
+    '--name=load',
+    '--ioengine=nbd',
+    `--uri=nbd+unix:///${LOAD}?socket=${directory}/nbd.sock`,
+    '--rw=randrw',
+    '--bsrange=4k-128k',
+    `--size=${2 * DISK_SIZE}`,
+    '--iodepth=8',
+    '--fsync=32',
+    '--time_based',
+    '--runtime=60',
+    `--randseed=${seed}`,
+    '--verify_state_save=0',
+  ]);
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+  }
+  return { ended: new Promise((resolve) => child.once('close', () => resolve(said))) };
 }
 
 async function contentOf(host: PoolHost, name: string): Promise<Uint8Array> {
