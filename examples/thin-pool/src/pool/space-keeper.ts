@@ -29,6 +29,7 @@ export class SpaceKeeper {
     pool.on('mode', ({ to }) => {
       if (to === 'out_of_metadata_space') this.#growSoon();
     });
+    if (pool.mode === 'out_of_metadata_space') this.#growSoon(); // since it was opened
   }
 
   /** Waits until the metadata are not being enlarged any more. */
