@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { relative } from 'node:path';
 import { connectNbd, listNbdExports } from '@pdata/nbd';
 import { seededRandom } from '@pdata/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -195,6 +196,18 @@ describe('a pool that is served', () => {
     expect((await runCommand(['serve', directory])).err).toContain(
       `is being served already, by process ${process.pid}`,
     );
+  });
+
+  it('names its socket so that it is found from every directory', async () => {
+    await using pools = testPools();
+    const { directory } = await closed(pools.make('pool'));
+    const served = await servePool(directory, {
+      page: false,
+      listen: { socketPath: relative('.', pools.scratch.path('nbd.sock')) },
+    });
+    expect(served.uri('disk')).toBe(`nbd+unix:///disk?socket=${pools.scratch.path('nbd.sock')}`);
+    expect((await served.host.status()).serving?.nbd).toBe(served.uri());
+    await served.close();
   });
 
   it('in a directory with a very long path still listens for commands', async () => {

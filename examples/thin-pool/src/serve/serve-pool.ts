@@ -4,7 +4,7 @@
  * The end: no new clients; what is in flight is finished and answered; commands are hung up on; then the pool commits and closes.
  * A write that waits for space is given up after a few seconds: it was not answered, and nothing can be waited for that long.
  */
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { ClosedError } from '@pdata/device';
 import { formatNbdUri, type NbdListenTarget, NbdServer } from '@pdata/nbd';
 import { type ControlServer, listenForCommands } from '../control/control-server.js';
@@ -84,8 +84,9 @@ export async function servePool(directory: string, options: ServeOptions = {}): 
       },
     });
     opened.push(() => nbd.close({ graceMs }));
-    const uri = (exportName = ''): string =>
-      formatNbdUri({ target: nbd.address, exportName, tls: options.tls !== undefined });
+    // Whoever asks, from whichever directory, can connect to it.
+    const target = 'socketPath' in nbd.address ? { socketPath: resolve(nbd.address.socketPath) } : nbd.address;
+    const uri = (exportName = ''): string => formatNbdUri({ target, exportName, tls: options.tls !== undefined });
     host.serving = () => ({ processId: process.pid, since, nbd: uri(), clients: nbd.clients.length });
     let pageUrl: string | undefined;
     if (options.page !== false) {
