@@ -60,6 +60,8 @@ async function main(argv: readonly string[]): Promise<void> {
     await demo(folder, kept !== undefined);
   } finally {
     if (kept === undefined) rmSync(folder, { recursive: true, force: true });
+    // The last word, because after it the terminal may be gone.
+    if (io.outIsTerminal && io.signal.aborted) await io.out('\n   Ended: everything is committed.\n');
   }
 }
 
@@ -233,7 +235,6 @@ async function keepServing(served: ServedPool, pool: string): Promise<void> {
   if (served.pageUrl !== undefined) await io.out(`\n   The live page: ${bold(served.pageUrl)}\n`);
   await io.out('\n   Serving until Ctrl-C.\n');
   if (!io.signal.aborted) await once(io.signal, 'abort');
-  await io.out('\n   Ended: everything is committed.\n');
 }
 
 function nextSteps(pool: string, { isServed }: { readonly isServed: boolean }): string {

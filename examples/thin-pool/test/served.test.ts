@@ -459,6 +459,20 @@ describe('the program', () => {
     await host.close();
   });
 
+  it('ends well when its terminal is closed, also in the moment after Ctrl-C', async () => {
+    using scratch = openScratch();
+    const pool = scratch.path('pool');
+    expect(thinPool(['create', pool, '--size', '32M'])).toMatchObject({ exitCode: 0 });
+    for (const signals of [['SIGHUP'], ['SIGINT', 'SIGHUP']] as const) {
+      const { child, ready, ended, output } = startServing(pool);
+      await ready;
+      for (const signal of signals) child.kill(signal);
+      expect(await ended).toBe(0);
+      expect(output()).toContain('Ended: everything is committed.');
+      expect(existsSync(`${pool}/control.sock`)).toBe(false);
+    }
+  });
+
   it('waits for a command that has the pool, and says so when it takes too long', async () => {
     using scratch = openScratch();
     const pool = scratch.path('pool');
