@@ -36,8 +36,10 @@ export function processIo(): Io {
 
 function abortedBySignals(): AbortController {
   const stop = new AbortController();
+  let isAsked = false;
   const onSignal = (name: NodeJS.Signals): void => {
-    if (stop.signal.aborted) process.exit(name === 'SIGINT' ? 130 : 143);
+    if (isAsked) process.exit(name === 'SIGINT' ? 130 : 143);
+    isAsked = true;
     stop.abort(new PoolError('ERR_INTERRUPTED', 'interrupted'));
   };
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
