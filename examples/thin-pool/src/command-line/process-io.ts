@@ -42,6 +42,8 @@ function abortedBySignals(): AbortController {
     isAsked = true;
     stop.abort(new PoolError('ERR_INTERRUPTED', 'interrupted'));
   };
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, onSignal);
+  // A closed terminal often comes together with a Ctrl-C, in either order: it is not counted.
+  process.on('SIGHUP', () => stop.abort(new PoolError('ERR_INTERRUPTED', 'interrupted')));
   return stop;
 }
