@@ -1,8 +1,8 @@
 /**
  * A command's streams in a real process.
  *
- * A command that looks at `signal` is asked to come to an end by the first SIGINT, SIGTERM or SIGHUP; a second one ends the process. All others
- * are ended at once: a pool survives that at any moment. When whoever reads our output goes away, the command is ended quietly, as
+ * A command that looks at `signal` is asked to come to an end by the first SIGINT, SIGTERM or SIGHUP; a second SIGINT or SIGTERM ends
+ * the process (not SIGHUP: a closing terminal sends it besides). All others are ended at once: a pool survives that at any moment. When whoever reads our output goes away, the command is ended quietly, as
  * `head` expects.
  */
 import { once } from 'node:events';
