@@ -7,8 +7,8 @@
  *
  * Format: docs/format/tools.md, sections 2 and 5.
  */
-import { BLOCK_SIZE, type MetadataDevice, ReadOnlyError } from '@pdata/device';
-import { NoSpaceError } from '@pdata/persistent-data';
+import { type MetadataDevice, ReadOnlyError } from '@pdata/device';
+import { NoSpaceError, wipeSuperblock } from '@pdata/persistent-data';
 import type { Progress } from '../work.js';
 import { PoolBuild } from './pool-build.js';
 import { type RestoreOptions, type RestoreSummary, refuseOverrides } from './restore-options.js';
@@ -110,10 +110,4 @@ export class ThinRestorer {
     error.cause = cause;
     return error;
   }
-}
-
-/** Durable before anything else is written. */
-function wipeSuperblock(device: MetadataDevice): void {
-  device.write(0, new Uint8Array(BLOCK_SIZE));
-  device.flush();
 }

@@ -1,0 +1,95 @@
+/**
+ * The clone superblock: block 0 of the metadata device.
+ *
+ *   offset  size   field
+ *        0     4   checksum              constant 257649492
+ *        4     4   flags                 0
+ *        8     8   blockNr               0
+ *       16    16   uuid                  0
+ *       32     8   magic                 0x8af27f64
+ *       40     4   version               1
+ *       44   128   metadata space-map root
+ *      172     8   region size           sectors
+ *      180     8   target size           sectors
+ *      188     8   bitset root           the hydrated regions, one bit each
+ *      196         zero
+ *
+ * Packed: from 44 on, fields lie at odd multiples of 4. Each commit writes the whole block anew, so bytes that are not in this
+ * table do not survive one; and only the first 512 ever change, so that a torn write leaves either version, whole.
+ *
+ * Format: docs/format/clone.md, section 1.
+ */
+import { CorruptBlockError } from '@pdata/device';
+import {
+  type Block,
+  type BlockValidator,
+  checkChecksum,
+  readSpaceMapRoot,
+  type SpaceMapRoot,
+  sealHomeAndChecksum,
+  setU64At,
+  u64At,
+  writeSpaceMapRoot,
+} from '@pdata/persistent-data';
+
+export const CLONE_MAGIC = 0x8af27f64;
+export const CLONE_VERSION = 1;
+export const CLONE_SUPERBLOCK_CHECKSUM_XOR = 257649492;
+const STRUCTURE = 'clone superblock';
+const AT = {
+  blockNr: 8,
+  magic: 32,
+  version: 40,
+  metadataSpaceMap: 44,
+  regionSize: 172,
+  targetSize: 180,
+  bitsetRoot: 188,
+} as const;
+
+export interface CloneSuperblock {
+  version: number;
+  metadataSpaceMap: SpaceMapRoot;
+  /** Sectors per region. */
+  regionSize: number;
+  /** Sectors of the clone, its source and its destination. */
+  targetSize: number;
+  /** Block of the array index under which the bits are. */
+  bitsetRoot: number;
+}
+
+export function readCloneSuperblock({ view }: Block): CloneSuperblock {
+  return {
+    version: view.getUint32(AT.version, true),
+    metadataSpaceMap: readSpaceMapRoot(view, AT.metadataSpaceMap),
+    regionSize: u64At(view, AT.regionSize),
+    targetSize: u64At(view, AT.targetSize),
+    bitsetRoot: u64At(view, AT.bitsetRoot),
+  };
+}
+
+/** The whole block: what is not a field becomes zero. */
+export function writeCloneSuperblock({ view, bytes }: Block, superblock: CloneSuperblock): void {
+  bytes.fill(0);
+  setU64At(view, AT.magic, CLONE_MAGIC);
+  view.setUint32(AT.version, superblock.version, true);
+  writeSpaceMapRoot(view, AT.metadataSpaceMap, superblock.metadataSpaceMap);
+  setU64At(view, AT.regionSize, superblock.regionSize);
+  setU64At(view, AT.targetSize, superblock.targetSize);
+  setU64At(view, AT.bitsetRoot, superblock.bitsetRoot);
+}
+
+/** Home number, magic, checksum: the order, and so the finding, of the kernel. The version is for who opens it to judge. */
+export const cloneSuperblockValidator: BlockValidator = {
+  structure: STRUCTURE,
+  check(block) {
+    const refuse = (field: 'blockNr' | 'magic', expected: number): never => {
+      const exact = block.view.getBigUint64(AT[field], true);
+      const found = exact <= Number.MAX_SAFE_INTEGER ? Number(exact) : exact;
+      throw new CorruptBlockError({ structure: STRUCTURE, blockNr: block.nr, field, found, expected });
+    };
+    if (u64At(block.view, AT.blockNr) !== block.nr) refuse('blockNr', block.nr);
+    if (u64At(block.view, AT.magic) !== CLONE_MAGIC) refuse('magic', CLONE_MAGIC);
+    checkChecksum(block, STRUCTURE, CLONE_SUPERBLOCK_CHECKSUM_XOR);
+  },
+  prepare: (block) => sealHomeAndChecksum(block, AT.blockNr, CLONE_SUPERBLOCK_CHECKSUM_XOR),
+};
