@@ -21,6 +21,7 @@ export {
 } from './faulty-data-device.js';
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
 export { ManualTimers } from './manual-timers.js';
+export { quiet, rejection } from './outcomes.js';
 export {
   type DataCrash,
   type RecordedDataOperation,

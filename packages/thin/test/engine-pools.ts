@@ -1,6 +1,8 @@
 /** Pools with an engine, in memory, for tests. */
 import { MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
+
 export { quiet, rejection } from '@pdata/testing';
+
 import { ThinPool, type ThinPoolOptions, type ThinVolume } from '../src/index.js';
 import { expectSound } from './pool.js';
 
