@@ -9,7 +9,6 @@ it('knows an unformatted device by block 0', () => {
   expect(isUnformatted(memory)).toBe(true);
   memory.bytes[BLOCK_SIZE - 1] = 1;
   expect(isUnformatted(memory)).toBe(false);
-  
 });
 
 it('wipes a superblock durably, and leaves a device alone that has none', () => {

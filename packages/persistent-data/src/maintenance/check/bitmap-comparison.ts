@@ -9,21 +9,16 @@
  * pair of 3 has one is known from a mark per block, bitmap by bitmap.
  *
  * The hints nrFree and noneFreeBefore, nrAllocated, and what lies behind the last block are compared too, but only noticed:
- * old tools have left them wrong in pools that work.
+ * old tools have left them wrong in metadata that works.
  *
  * Format: docs/format/space-maps.md.
  */
 import { CorruptBlockError, DeviceError } from '@pdata/device';
-import {
-  type Block,
-  bitmapEntry,
-  bitmapValidator,
-  ENTRIES_PER_BITMAP,
-  keyAt,
-  MANY,
-  valuesOffset,
-} from '@pdata/persistent-data';
+import type { Block } from '../../block/block.js';
+import { keyAt, valuesOffset } from '../../btree/node.js';
+import { bitmapEntry, bitmapValidator, ENTRIES_PER_BITMAP, MANY } from '../../space-map/bitmap.js';
 import type { BlockReader } from './block-reader.js';
+import type { CheckWords } from './check-context.js';
 import { approximately, type CheckFinding, counted, type Findings } from './findings.js';
 import { NumberList } from './number-list.js';
 import type { ReferenceCounts } from './reference-counts.js';
@@ -31,9 +26,6 @@ import type { ReferenceCounts } from './reference-counts.js';
 /** Byte offset of a bitmap's first entry. */
 const ENTRIES_AT = 16;
 const BYTES_PER_MARKS = ENTRIES_PER_BITMAP / 8;
-
-export const COUNTS_NEXT_STEP =
-  'Do not activate the pool. Dump the metadata and restore it to another device: restoring counts everything anew.';
 
 export type SpaceMapKind = 'data' | 'metadata';
 
@@ -73,6 +65,7 @@ export class BitmapComparison {
   readonly #counts: ReferenceCounts;
   readonly #nrBlocks: number;
   readonly #findings: Findings;
+  readonly #words: CheckWords;
   /** Which blocks the reference-count tree lists, a bit each, where it lists any. */
   readonly #listed = new Map<number, Uint8Array>();
   /** False: nothing is known of the true counts, and only the structure is looked at. */
@@ -81,12 +74,19 @@ export class BitmapComparison {
 
   constructor(
     kind: SpaceMapKind,
-    map: { nrBlocks: number; counts: ReferenceCounts; findings: Findings; isComparable: boolean },
+    map: {
+      nrBlocks: number;
+      counts: ReferenceCounts;
+      findings: Findings;
+      words: CheckWords;
+      isComparable: boolean;
+    },
   ) {
     this.#kind = kind;
     this.#counts = map.counts;
     this.#nrBlocks = map.nrBlocks;
     this.#findings = map.findings;
+    this.#words = map.words;
     this.#isComparable = map.isComparable;
     this.#structure = `${kind} space map`;
   }
@@ -243,7 +243,7 @@ export class BitmapComparison {
       ...(kind === 'metadata' ? { blockNr: from } : {}),
       message: `${nr === 1 ? `${kind} block ${from} is` : `${kind} blocks ${from}..${to - 1} are`} allocated, but nothing refers to ${nr === 1 ? 'it' : 'them'}`,
       effect: 'The space is lost until it is freed; no data is in danger.',
-      nextStep: 'Free it with thin_check --auto-repair.',
+      nextStep: this.#words.leaksNextStep,
     }));
   }
 
@@ -264,7 +264,7 @@ export class BitmapComparison {
     this.#fatal(
       blockNr,
       () => `${this.#kind} block ${countedNr} has ${expected} references, but no entry in the reference-count tree`,
-      'The kernel fails, and makes the pool read-only, when it next changes this count.',
+      `The kernel fails, and makes the ${this.#words.subject} read-only, when it next changes this count.`,
     );
   }
 
@@ -278,7 +278,7 @@ export class BitmapComparison {
       blockNr,
       message: message(),
       effect,
-      nextStep: COUNTS_NEXT_STEP,
+      nextStep: this.#words.countsNextStep,
     }));
   }
 }

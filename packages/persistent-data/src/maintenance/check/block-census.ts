@@ -7,40 +7,30 @@
  *
  * Pointers from one node count once, however many trees share the node: that is what the metadata space map counts.
  */
-import { nrBitmapsFor } from '@pdata/persistent-data';
+import { nrBitmapsFor } from '../../space-map/bitmap.js';
 import { approximately, counted, type Findings } from './findings.js';
 import { ReferenceCounts } from './reference-counts.js';
 
-/** What a block is used as, in the order of {@link ROLE_NAMES}. */
-export const Role = {
-  superblock: 1,
-  metadataSnapshot: 2,
-  detailsNode: 3,
-  topNode: 4,
-  mappingNode: 5,
-  dataIndexNode: 6,
-  dataOverflowNode: 7,
-  dataBitmap: 8,
-  metadataIndex: 9,
-  metadataOverflowNode: 10,
-  metadataBitmap: 11,
-} as const;
-export type Role = (typeof Role)[keyof typeof Role];
+/** What a block is used as. A target has its own besides those of {@link Role}, numbered from {@link FIRST_TARGET_ROLE} on. */
+export interface Role {
+  /** From 1 to 255, unique within a target. */
+  readonly id: number;
+  /** For messages: "node of the array index". */
+  readonly name: string;
+}
 
-const ROLE_NAMES = [
-  'nothing',
-  'superblock',
-  'metadata snapshot',
-  'node of the device details tree',
-  'node of the top-level mapping tree',
-  'node of a mapping tree',
-  'node of the data space map index',
-  'node of the data reference-count tree',
-  'data bitmap',
-  'metadata space map index',
-  'node of the metadata reference-count tree',
-  'metadata bitmap',
-] as const;
+/** What every target has. */
+export const Role = {
+  superblock: { id: 1, name: 'superblock' },
+  dataIndexNode: { id: 2, name: 'node of the data space map index' },
+  dataOverflowNode: { id: 3, name: 'node of the data reference-count tree' },
+  dataBitmap: { id: 4, name: 'data bitmap' },
+  metadataIndex: { id: 5, name: 'metadata space map index' },
+  metadataOverflowNode: { id: 6, name: 'node of the metadata reference-count tree' },
+  metadataBitmap: { id: 7, name: 'metadata bitmap' },
+} as const satisfies Record<string, Role>;
+
+export const FIRST_TARGET_ROLE = 16;
 
 /** first: look into it; again: somebody did; refused: no such block, or it has another role (told as a finding). */
 export type Reached = 'first' | 'again' | 'refused';
@@ -62,7 +52,9 @@ export class BlockCensus {
   readonly counts: ReferenceCounts;
   /** Pointers that led nowhere, or to a block of another role. */
   nrRefused = 0;
+  /** The role of each block, by id; 0 for none yet. */
   readonly #roles: Uint8Array;
+  readonly #names = new Map<number, string>();
   readonly #findings: Findings;
 
   constructor(nrBlocks: number, findings: Findings) {
@@ -78,28 +70,29 @@ export class BlockCensus {
    */
   reach(blockNr: number, role: Role, isShareable: boolean, source: PointerSource): Reached {
     if (blockNr === 0 || blockNr >= this.nrBlocks) {
-      if (role !== Role.superblock) return this.#refuse(source, this.#whyNot(blockNr));
+      if (role.id !== Role.superblock.id) return this.#refuse(source, this.#whyNot(blockNr));
     }
     this.counts.inc(blockNr);
     const known = this.#roles[blockNr] as number;
     if (known === 0) {
-      this.#roles[blockNr] = role;
+      this.#roles[blockNr] = role.id;
+      this.#names.set(role.id, role.name);
       return 'first';
     }
-    if (known !== role) {
+    if (known !== role.id) {
       return this.#refuse(
         source,
-        () => `block ${blockNr} as a ${ROLE_NAMES[role]}, but that block is in use as a ${ROLE_NAMES[known]}`,
+        () => `block ${blockNr} as a ${role.name}, but that block is in use as a ${this.#names.get(known)}`,
       );
     }
     if (!isShareable) {
-      return this.#refuse(source, () => `block ${blockNr}, a ${ROLE_NAMES[role]} that something else points to`);
+      return this.#refuse(source, () => `block ${blockNr}, a ${role.name} that something else points to`);
     }
     return 'again';
   }
 
   hasRole(blockNr: number, role: Role): boolean {
-    return this.#roles[blockNr] === role;
+    return this.#roles[blockNr] === role.id;
   }
 
   #whyNot(blockNr: number): () => string {

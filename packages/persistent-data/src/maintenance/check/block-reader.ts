@@ -7,7 +7,7 @@
  * A run that the device refuses is read again block by block, so that one bad sector hides one block.
  */
 import { BLOCK_SIZE, DeviceError, type MetadataDevice } from '@pdata/device';
-import { Block } from '@pdata/persistent-data';
+import { Block } from '../../block/block.js';
 
 /** 1 MiB: long enough for a disk's full speed, short enough to stay in a processor's cache while it is looked at. */
 const RUN_LENGTH = 256;

@@ -1,6 +1,6 @@
-import { ENTRIES_PER_BITMAP } from '@pdata/persistent-data';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import { ENTRIES_PER_BITMAP } from '../../space-map/bitmap.js';
 import { ReferenceCounts } from './reference-counts.js';
 
 const NR_BITMAPS = 3000;

@@ -10,7 +10,7 @@
  * One array is what makes counting fast: through an array per bitmap 4 million blocks took 1.6 times as long (Node 20,
  * 2026-11). It ends where a claim that nothing backs would begin to cost.
  */
-import { ENTRIES_PER_BITMAP } from '@pdata/persistent-data';
+import { ENTRIES_PER_BITMAP } from '../../space-map/bitmap.js';
 
 const IN_MAP = 255;
 const MAX_FLAT_BITMAPS = Math.floor(2 ** 25 / ENTRIES_PER_BITMAP);

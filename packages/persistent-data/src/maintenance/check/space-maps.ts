@@ -1,23 +1,22 @@
 /**
- * Finds a pool's two space maps: the data map's bitmaps by a tree, the metadata map's by one block; and both maps' trees of
+ * Finds space maps: a data map's bitmaps by a tree, the metadata map's by one block; and their trees of
  * large counts. All of them are metadata blocks, so their own references are counted on the way.
  *
  * Format: docs/format/space-maps.md, section 1.
  */
 import { CorruptBlockError, DeviceError } from '@pdata/device';
+import type { Block } from '../../block/block.js';
+import { keyAt, valueOffset } from '../../btree/node.js';
+import { nrBitmapsFor } from '../../space-map/bitmap.js';
 import {
-  type Block,
   ENTRIES_PER_INDEX_BLOCK,
   INDEX_ENTRY_SIZE,
   indexBlockValidator,
   indexEntryOffset,
-  keyAt,
-  nrBitmapsFor,
   readIndexEntry,
-  type SpaceMapRoot,
-  valueOffset,
-} from '@pdata/persistent-data';
-import { BitmapComparison, BitmapIndex, COUNTS_NEXT_STEP, type SpaceMapKind } from './bitmap-comparison.js';
+} from '../../space-map/index-entry.js';
+import type { SpaceMapRoot } from '../../space-map/root.js';
+import { BitmapComparison, BitmapIndex, type SpaceMapKind } from './bitmap-comparison.js';
 import { type PointerSource, Role } from './block-census.js';
 import type { CheckContext } from './check-context.js';
 import { approximately, type CheckFinding, counted } from './findings.js';
@@ -28,18 +27,6 @@ import { type TreeKind, TreeWalker } from './tree-walker.js';
 /** Bytes of a count in the tree of large counts. */
 const COUNT_SIZE = 4;
 const effectOf = (kind: SpaceMapKind): string => `Which ${kind} blocks are free is not known.`;
-
-const treeKind = (kind: SpaceMapKind, role: Role, valueSize: number): TreeKind => ({
-  structure: `${kind} space map`,
-  role,
-  valueSize,
-  isShareable: false,
-  effect: effectOf(kind),
-  nextStep: COUNTS_NEXT_STEP,
-});
-const DATA_INDEX = treeKind('data', Role.dataIndexNode, INDEX_ENTRY_SIZE);
-const DATA_OVERFLOW = treeKind('data', Role.dataOverflowNode, COUNT_SIZE);
-const METADATA_OVERFLOW = treeKind('metadata', Role.metadataOverflowNode, COUNT_SIZE);
 
 /** What both maps have in common: a root, an index of bitmaps, the counts found, and what came of comparing them. */
 export abstract class SpaceMapAudit {
@@ -58,7 +45,12 @@ export abstract class SpaceMapAudit {
     readonly nrBitmaps: number,
   ) {
     this.index = new BitmapIndex(nrBitmaps);
-    this.source = { structure: `${kind} space map`, blockNr: 0, effect: effectOf(kind), nextStep: COUNTS_NEXT_STEP };
+    this.source = {
+      structure: `${kind} space map`,
+      blockNr: 0,
+      effect: effectOf(kind),
+      nextStep: context.words.countsNextStep,
+    };
   }
 
   /** Whether all of the map could be read. */
@@ -78,8 +70,13 @@ export abstract class SpaceMapAudit {
       blockNr,
       message,
       effect: effectOf(kind),
-      nextStep: COUNTS_NEXT_STEP,
+      nextStep: this.context.words.countsNextStep,
     }));
+  }
+
+  protected treeKind(role: Role, valueSize: number): TreeKind {
+    const { structure, effect, nextStep } = this.source;
+    return { structure, role, valueSize, isShareable: false, effect, nextStep };
   }
 
   /** Takes over the index entry of bitmap `at`, found at byte `offset` of `holder`. */
@@ -116,6 +113,7 @@ export abstract class SpaceMapAudit {
       nrBlocks: root.nrBlocks,
       counts,
       findings: context.findings,
+      words: context.words,
       isComparable,
     });
     this.comparison = comparison;
@@ -167,7 +165,7 @@ export class DataSpaceMapAudit extends SpaceMapAudit {
   *readIndex(): Generator<CheckFinding, void> {
     const { bitmapRoot, nrBlocks } = this.root;
     let nrTooMany = 0;
-    const walker = new TreeWalker(this.context, DATA_INDEX, (leaf, nr) => {
+    const walker = new TreeWalker(this.context, this.treeKind(Role.dataIndexNode, INDEX_ENTRY_SIZE), (leaf, nr) => {
       for (let i = 0; i < nr; i++) {
         const at = keyAt(leaf, i);
         if (at < this.nrBitmaps) this.addIndexEntry(at, leaf, valueOffset(leaf, i), Role.dataBitmap);
@@ -185,7 +183,7 @@ export class DataSpaceMapAudit extends SpaceMapAudit {
     if (nrTooMany > 0) {
       this.fatal(
         bitmapRoot,
-        `the index lists ${counted(nrTooMany, 'bitmap')} too many for the ${counted(nrBlocks, 'data block')} of the pool`,
+        `the index lists ${counted(nrTooMany, 'bitmap')} too many for the ${counted(nrBlocks, 'data block')} of the ${this.context.words.subject}`,
       );
     }
     // Where part of the index is damaged, what is missing follows from that.
@@ -198,7 +196,12 @@ export class DataSpaceMapAudit extends SpaceMapAudit {
     meter.stage('data space map', this.nrBitmaps);
     const comparison = this.newComparison(isComparable && this.nrBad === 0);
     yield* this.walkOverflow(
-      new TreeWalker(this.context, DATA_OVERFLOW, (leaf, nr) => comparison.compareOverflow(leaf, nr), meter.advance),
+      new TreeWalker(
+        this.context,
+        this.treeKind(Role.dataOverflowNode, COUNT_SIZE),
+        (leaf, nr) => comparison.compareOverflow(leaf, nr),
+        meter.advance,
+      ),
     );
     yield* comparison.compareBitmaps(reader, this.index, meter.advance);
     if (this.isWhole) this.noticeHints(comparison);
@@ -211,7 +214,7 @@ export class DataSpaceMapAudit extends SpaceMapAudit {
     const nrListed = this.index.blockNrs.reduce((nr, blockNr) => (blockNr === 0 ? nr : nr + 1), 0);
     this.fatal(
       this.root.bitmapRoot,
-      `the index lists ${counted(nrListed, 'bitmap')}, but ${nrNeeded} are needed for the ${counted(this.root.nrBlocks, 'data block')} of the pool`,
+      `the index lists ${counted(nrListed, 'bitmap')}, but ${nrNeeded} are needed for the ${counted(this.root.nrBlocks, 'data block')} of the ${this.context.words.subject}`,
     );
   }
 }
@@ -235,7 +238,7 @@ export class MetadataSpaceMapAudit extends SpaceMapAudit {
     const keys = new WideNumberList();
     const counts = new NumberList();
     yield* this.walkOverflow(
-      new TreeWalker(this.context, METADATA_OVERFLOW, (leaf, nr) => {
+      new TreeWalker(this.context, this.treeKind(Role.metadataOverflowNode, COUNT_SIZE), (leaf, nr) => {
         for (let i = 0; i < nr; i++) {
           leafNrs.push(leaf.nr);
           keys.push(keyAt(leaf, i));

@@ -14,8 +14,8 @@
  * Format: docs/format/btree.md, section 2; which rules are fatal: docs/format/tools.md, sections 2 and 8.
  */
 import { CorruptBlockError, DeviceError } from '@pdata/device';
+import type { Block } from '../../block/block.js';
 import {
-  type Block,
   CHILD_SIZE,
   childAt,
   isLeaf,
@@ -25,7 +25,7 @@ import {
   nodeValidator,
   nrEntries,
   valueSize,
-} from '@pdata/persistent-data';
+} from '../../btree/node.js';
 import type { BlockCensus, PointerSource, Role } from './block-census.js';
 import type { BlockReader } from './block-reader.js';
 import { approximately, type CheckFinding, type Findings } from './findings.js';

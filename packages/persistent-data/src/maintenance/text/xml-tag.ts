@@ -36,7 +36,7 @@ export const isWhiteSpace = (byte: number): boolean => byte === 0x20 || byte ===
 
 /**
  * The tag whose `<` is the front of the window, or undefined when its end has not arrived yet.
- * @throws {@link ThinXmlError}
+ * @throws {@link XmlError}
  */
 export function parseTag(window: XmlWindow): XmlTag | undefined {
   try {

@@ -4,7 +4,7 @@
  * Text comes in pieces of any size and leaves from the front, token by token; what is incomplete stays and is joined by the
  * next piece. The window knows the line and column of its front, so that any byte in it can be named in an error.
  */
-import { type TextPosition, ThinXmlError } from './thin-xml-error.js';
+import type { TextPosition, XmlErrorType } from './xml-error.js';
 
 /** Fits the processor's second-level cache. Must exceed the longest token (xml-tag.ts). */
 const WINDOW_SIZE = 256 * 1024;
@@ -23,6 +23,11 @@ export class XmlWindow {
   lineStart = 0;
   /** Position in the text of `bytes[0]`. */
   #base = 0;
+  readonly #errorType: XmlErrorType;
+
+  constructor(errorType: XmlErrorType) {
+    this.#errorType = errorType;
+  }
 
   /** Takes as much of `chunk`, from `from` on, as there is room for. @returns how much */
   fill(chunk: Uint8Array, from: number): number {
@@ -67,6 +72,6 @@ export class XmlWindow {
   }
 
   fail(index: number, problem: string): never {
-    throw new ThinXmlError(problem, this.positionOf(index));
+    throw new this.#errorType(problem, this.positionOf(index));
   }
 }

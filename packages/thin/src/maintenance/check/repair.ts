@@ -26,6 +26,7 @@ import {
   readIndexEntry,
   writeIndexEntry,
 } from '@pdata/persistent-data';
+import type { BlockReader, SpaceMapAudit } from '@pdata/persistent-data/maintenance';
 import {
   NEEDS_CHECK,
   readThinSuperblock,
@@ -33,9 +34,7 @@ import {
   writeThinSuperblock,
 } from '../../format/superblock.js';
 import { PoolState } from '../../metadata/pool-state.js';
-import type { BlockReader } from './block-reader.js';
 import type { CheckFinding } from './findings.js';
-import type { SpaceMapAudit } from './space-maps.js';
 import { type CheckOptions, type CheckSummary, ThinCheck } from './thin-check.js';
 
 export interface RepairOptions extends Omit<CheckOptions, 'metadataSnapshot' | 'mappingRoot' | 'detailsRoot'> {
