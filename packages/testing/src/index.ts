@@ -22,6 +22,7 @@ export {
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
 export { ManualTimers } from './manual-timers.js';
 export { quiet, rejection } from './outcomes.js';
+export { RandomSchedule, turned } from './random-schedule.js';
 export {
   type DataCrash,
   type RecordedDataOperation,
@@ -35,3 +36,5 @@ export {
 } from './recording-metadata-device.js';
 export { seededRandom } from './seeded-random.js';
 export { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from './test-certificate.js';
+export { VolatileMetadataDevice } from './volatile-metadata-device.js';
+export { Clock, sectorsOf, VolumeModel, valuesIn, type Writing } from './volume-model.js';
