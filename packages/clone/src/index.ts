@@ -3,6 +3,14 @@
  * @packageDocumentation
  */
 export { AbortedChangesError, type MessageErrno, type Timers } from '@pdata/device/engine';
+export type {
+  CheckFinding,
+  CheckNotice,
+  CheckSeverity,
+  Progress,
+  TextPosition,
+  WorkOptions,
+} from '@pdata/persistent-data/maintenance';
 export { CloneDevice } from './engine/clone-device.js';
 export type { CloneMode } from './engine/clone-mode.js';
 export { CloneMessageError, CloneModeError, HydrationError } from './engine/errors.js';
@@ -25,6 +33,18 @@ export {
   readCloneSuperblock,
   writeCloneSuperblock,
 } from './format/superblock.js';
+export { type CheckOptions, type CheckSummary, checkClone } from './maintenance/check/clone-check.js';
+export { type FreeLeaksOptions, type FreeLeaksSummary, freeCloneLeaks } from './maintenance/check/free-leaks.js';
+export { type DumpOptions, dumpClone, type RegionsSummary } from './maintenance/dump/dump.js';
+export { CloneDamageError, GeometryNeededError } from './maintenance/regions/damage.js';
+export { type RepairOptions, type RepairSummary, repairClone } from './maintenance/repair.js';
+export { CloneXmlError } from './maintenance/restore/clone-xml.js';
+export {
+  CloneRestorer,
+  type RestoreOptions,
+  type RestoreSummary,
+  restoreClone,
+} from './maintenance/restore/restore.js';
 export {
   CloneMetadata,
   type FormatCloneMetadataOptions,

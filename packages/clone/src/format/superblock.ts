@@ -36,14 +36,19 @@ export const CLONE_MAGIC = 0x8af27f64;
 export const CLONE_VERSION = 1;
 export const CLONE_SUPERBLOCK_CHECKSUM_XOR = 257649492;
 const STRUCTURE = 'clone superblock';
+/** What of the 128 bytes of a space-map root is used. */
+const SPACE_MAP_RECORD_SIZE = 32;
 const AT = {
+  flags: 4,
   blockNr: 8,
+  uuid: 16,
   magic: 32,
   version: 40,
   metadataSpaceMap: 44,
   regionSize: 172,
   targetSize: 180,
   bitsetRoot: 188,
+  end: 196,
 } as const;
 
 export interface CloneSuperblock {
@@ -65,6 +70,19 @@ export function readCloneSuperblock({ view }: Block): CloneSuperblock {
     targetSize: u64At(view, AT.targetSize),
     bitsetRoot: u64At(view, AT.bitsetRoot),
   };
+}
+
+/** Offsets of bytes that are not zero although no field lies there: flags, uuid, what follows the space-map root, the rest. */
+export function unusedBytesOf({ bytes }: Block): number[] {
+  const unused = [
+    [AT.flags, AT.blockNr],
+    [AT.uuid, AT.magic],
+    [AT.metadataSpaceMap + SPACE_MAP_RECORD_SIZE, AT.regionSize],
+    [AT.end, bytes.length],
+  ] as const;
+  const found: number[] = [];
+  for (const [begin, end] of unused) for (let at = begin; at < end; at++) if (bytes[at] !== 0) found.push(at);
+  return found;
 }
 
 /** The whole block: what is not a field becomes zero. */

@@ -338,15 +338,7 @@ export class CloneMetadata {
 
   #mark(begin: number, end: number): void {
     this.#refuseChange();
-    const regions = this.#regions;
-    for (let from = begin; from < end; ) {
-      const half = from >>> 5;
-      const nextHalf = (half + 1) * 32;
-      const below = end >= nextHalf ? 0xffffffff : (1 << (end & 31)) - 1;
-      const added = regions.add(half, below & (0xffffffff << (from & 31)));
-      if (added !== 0) this.#current.add(half, added);
-      from = nextHalf;
-    }
+    this.#regions.addRange(begin, end, (half, mask) => this.#current.add(half, mask));
   }
 
   #commitDone(): void {

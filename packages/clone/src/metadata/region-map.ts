@@ -38,6 +38,18 @@ export class RegionMap {
     return added;
   }
 
+  /** Sets regions `begin` to `end` (exclusive); `onAdded` is told which were not set before, by half words. */
+  addRange(begin: number, end: number, onAdded: (half: number, mask: number) => void = () => {}): void {
+    for (let from = begin; from < end; ) {
+      const half = from >>> 5;
+      const nextHalf = (half + 1) * 32;
+      const below = end >= nextHalf ? 0xffffffff : (1 << (end & 31)) - 1;
+      const added = this.add(half, below & (0xffffffff << (from & 31)));
+      if (added !== 0) onAdded(half, added);
+      from = nextHalf;
+    }
+  }
+
   /** Clears all regions of words `begin` to `end` (exclusive). */
   clearWords(begin: number, end: number): void {
     for (let half = 2 * begin; half < 2 * end; half++) this.#nrSet -= popCount(this.bits[half] as number);

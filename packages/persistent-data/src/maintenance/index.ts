@@ -4,6 +4,7 @@
  * `@pdata/thin` and `@pdata/clone` show how it is used.
  * @packageDocumentation
  */
+export { ArrayAudit, type ArrayKind } from './check/array-audit.js';
 export { BitmapComparison, BitmapIndex, type SpaceMapKind } from './check/bitmap-comparison.js';
 export { BlockCensus, FIRST_TARGET_ROLE, type PointerSource, type Reached, Role } from './check/block-census.js';
 export { BlockReader } from './check/block-reader.js';
@@ -17,6 +18,7 @@ export {
   DEFAULT_MAX_FINDINGS,
   Findings,
 } from './check/findings.js';
+export { freeLeaks, type LeakingMetadata, readAgain, writeSealed } from './check/free-leaks.js';
 export { NodeNotes } from './check/node-notes.js';
 export { NumberList, WideNumberList } from './check/number-list.js';
 export { ProgressMeter } from './check/progress-meter.js';
