@@ -175,9 +175,7 @@ describe('background hydration', () => {
 
 describe('what the source knows to be zeros', () => {
   const unit = 65_536;
-  async function sparseClone(
-    initial: number,
-  ): Promise<{
+  async function sparseClone(initial: number): Promise<{
     clone: CloneDevice;
     source: RecordingDataDevice;
     destination: RecordingDataDevice;

@@ -23,14 +23,20 @@ export function sendMessage(clone: HydrationControls, line: string): void {
   // Further words are ignored here, and only here.
   if (name === 'enable_hydration') clone.enableHydration();
   else if (name === 'disable_hydration') clone.disableHydration();
-  else if (words.length !== 2) throw new CloneMessageError('EINVAL', []);
-  else if (name === 'hydration_threshold') clone.setHydrationThreshold(u32In(words[1]));
-  else if (name === 'hydration_batch_size') clone.setHydrationBatchSize(u32In(words[1]));
+  else if (words.length !== 2) throw notUnderstood(line);
+  else if (name === 'hydration_threshold') clone.setHydrationThreshold(u32In(words[1], line));
+  else if (name === 'hydration_batch_size') clone.setHydrationBatchSize(u32In(words[1], line));
   else throw new CloneMessageError('EINVAL', [`Unsupported message \`${words[0]}'`]);
 }
 
-function u32In(word: string | undefined): number {
+function u32In(word: string | undefined, line: string): number {
   const number = wholeNumberIn(word);
-  if (number === undefined || number >= 2n ** 32n) throw new CloneMessageError('EINVAL', []);
+  if (number === undefined || number >= 2n ** 32n) throw notUnderstood(line);
   return Number(number);
 }
+
+/** The kernel logs nothing of these. */
+const notUnderstood = (line: string): CloneMessageError =>
+  new CloneMessageError('EINVAL', [], {
+    text: `cannot understand the message "${line}": expected enable_hydration, disable_hydration, hydration_threshold N or hydration_batch_size N`,
+  });

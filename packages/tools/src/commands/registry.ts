@@ -13,6 +13,11 @@ export interface RegisteredCommand {
 
 export const COMMANDS: readonly RegisteredCommand[] = [
   {
+    name: 'serve clone',
+    summary: 'serve an image over NBD at once, while it is copied',
+    load: async () => (await import('./serve-clone.js')).serveClone,
+  },
+  {
     name: 'serve thin',
     summary: 'serve the volumes of a thin pool over NBD',
     load: async () => (await import('./serve-thin.js')).serveThin,
