@@ -3,6 +3,7 @@
  * {@link RecordingMetadataDevice} and {@link crashImages}, {@link RecordingDataDevice} and {@link dataDeviceConformance}.
  * @packageDocumentation
  */
+export { BLOCK_XOR, BlockImage } from './block-image.js';
 export { dataDeviceConformance } from './conformance/data-device-conformance.js';
 export { ContractViolation } from './conformance/demand.js';
 export type { ConformanceCase, DataDeviceConformanceOptions } from './conformance/device-case.js';
@@ -35,6 +36,7 @@ export {
   type RecordingOptions,
 } from './recording-metadata-device.js';
 export { seededRandom } from './seeded-random.js';
+export { SparseMetadataDevice } from './sparse-metadata-device.js';
 export { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from './test-certificate.js';
 export { VolatileMetadataDevice } from './volatile-metadata-device.js';
 export { Clock, sectorsOf, VolumeModel, valuesIn, type Writing } from './volume-model.js';

@@ -1,14 +1,21 @@
-/** A device of any size that keeps only the blocks that were written: for layouts of devices of 16 GiB. */
+/**
+ * A metadata device of any size that keeps only the blocks that were written: devices of 16 GiB, and their growth, can be tested
+ * without the memory for them. A block never written reads as zeros.
+ */
 import { BLOCK_SIZE, type MetadataDevice, nrBlocksOfRun } from '@pdata/device';
 
 export class SparseMetadataDevice implements MetadataDevice {
   readonly name = 'sparse';
   readonly readOnly = false;
-  readonly nrBlocks: number;
   readonly blocks = new Map<number, Uint8Array>();
+  #nrBlocks: number;
 
   constructor(nrBlocks: number) {
-    this.nrBlocks = nrBlocks;
+    this.#nrBlocks = nrBlocks;
+  }
+
+  get nrBlocks(): number {
+    return this.#nrBlocks;
   }
 
   read(firstBlockNr: number, into: Uint8Array): void {
@@ -23,7 +30,8 @@ export class SparseMetadataDevice implements MetadataDevice {
   write(firstBlockNr: number, from: Uint8Array): void {
     const nr = nrBlocksOfRun(this, 'write', firstBlockNr, from);
     for (let i = 0; i < nr; i++) {
-      this.blocks.set(firstBlockNr + i, from.slice(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE));
+      // A copy: slice() of a Buffer would be none.
+      this.blocks.set(firstBlockNr + i, new Uint8Array(from.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE)));
     }
   }
 
@@ -35,9 +43,20 @@ export class SparseMetadataDevice implements MetadataDevice {
   }
 
   flush(): void {}
+
   async flushAsync(): Promise<void> {}
-  grow(): never {
-    throw new RangeError('a sparse device has the size it has');
+
+  grow(nrBlocks: number): void {
+    if (nrBlocks < this.#nrBlocks) throw new RangeError('devices do not shrink');
+    this.#nrBlocks = nrBlocks;
   }
+
   close(): void {}
+
+  /** An independent device with the same content: what a crash now would leave, if nothing were in doubt. */
+  copy(): SparseMetadataDevice {
+    const copy = new SparseMetadataDevice(this.#nrBlocks);
+    for (const [nr, bytes] of this.blocks) copy.blocks.set(nr, bytes.slice());
+    return copy;
+  }
 }
