@@ -10,7 +10,7 @@
  *
  * Format: docs/format/clone.md, section 6.
  */
-import { BlockBuffers } from '@pdata/device/engine';
+import { BlockBuffers, othersTurn } from '@pdata/device/engine';
 import type { CloneCore } from './clone-core.js';
 import { HydrationError } from './errors.js';
 import { copyInWords, copyRegions, LARGEST_PIECE } from './region-copy.js';
@@ -20,6 +20,8 @@ import { SourceExtents } from './source-extents.js';
 const BUFFERED = 16 * 2 ** 20;
 /** Milliseconds. */
 const REST = 1000;
+/** Bytes copied without a turn of the event loop, which devices in memory and small requests to cached files do not need. */
+const MOST_A_TURN = 4 * 2 ** 20;
 /** Copies that fail one after the other before it rests. */
 const MOST_FAILURES = 16;
 
@@ -32,6 +34,8 @@ export class BackgroundHydration {
   #nrRequests = 0;
   #nrFailures = 0;
   #isStopped = false;
+  #nrBytesThisTurn = 0;
+  #turn: Promise<void> | undefined;
   #timer: unknown;
 
   constructor(core: CloneCore) {
@@ -114,7 +118,18 @@ export class BackgroundHydration {
       core.events.emit('error', { operation: 'background hydration', error });
       if (++this.#nrFailures >= MOST_FAILURES) this.#rest();
     }
+    await this.#othersTurn((end - begin) * core.regionBytes);
     this.wake();
+  }
+
+  /** So many bytes more were copied. */
+  async #othersTurn(nrBytes: number): Promise<void> {
+    this.#nrBytesThisTurn += nrBytes;
+    this.#turn ??= othersTurn().then(() => {
+      this.#turn = undefined;
+      this.#nrBytesThisTurn = 0;
+    });
+    if (this.#nrBytesThisTurn >= MOST_A_TURN) await this.#turn;
   }
 
   #rest(): void {
