@@ -59,12 +59,15 @@ export class CloneImage extends BlockImage<BlockKind> {
   /** Hydrated regions, ascending. */
   hydrated(): number[] {
     const found: number[] = [];
+    const { nrRegions } = this;
     this.bitset().arrayBlocks.forEach((blockNr, place) => {
-      for (let word = 0; word < this.u32(blockNr, 8); word++) {
-        for (let bit = 0; bit < 64; bit++) {
-          const byte = this.block(blockNr)[24 + 8 * word + (bit >>> 3)] as number;
-          const regionNr = place * 32576 + word * 64 + bit;
-          if (((byte >>> (bit & 7)) & 1) === 1 && regionNr < this.nrRegions) found.push(regionNr);
+      const bytes = this.block(blockNr);
+      const nrBytes = 8 * this.u32(blockNr, 8);
+      for (let i = 0; i < nrBytes; i++) {
+        const byte = bytes[24 + i] as number;
+        for (let bit = 0; byte >>> bit !== 0; bit++) {
+          const regionNr = place * 32576 + 8 * i + bit;
+          if (((byte >>> bit) & 1) === 1 && regionNr < nrRegions) found.push(regionNr);
         }
       }
     });
