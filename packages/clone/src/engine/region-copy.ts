@@ -11,7 +11,7 @@ import type { SourceExtents } from './source-extents.js';
 /** Bytes; more are copied in several pieces. */
 export const LARGEST_PIECE = 2 ** 20;
 /** Pieces of one copy that are on their way at the same time. */
-const LANES = 4;
+const LANES = 2;
 
 /**
  * Copies regions `begin`..`end` (exclusive), and marks them hydrated. Rejects when any of it could not be copied.

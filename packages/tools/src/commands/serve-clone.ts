@@ -15,6 +15,7 @@ import { defineCommand, jsonOption, quietOption } from './command.js';
 import { humanSize } from './human-size.js';
 import { addressOptions } from './serve-address.js';
 import { DEFAULT_REGION_SIZE, type OpenClone, withClone } from './serve-clone-devices.js';
+import { sourceKind } from './serve-clone-source.js';
 import { OneExport } from './serve-one-export.js';
 import { messageOf, runService, type Served, serveUntilStopped } from './serve-service.js';
 import { sparing, type Teller } from './serve-teller.js';
@@ -27,9 +28,12 @@ const regionSectors: ParseValue<number> = (text) => {
   return sectors;
 };
 
-/** 64 regions of 64 KiB: four copies of 1 MiB on their way. */
-const DEFAULT_THRESHOLD = 64;
+/** Regions of 64 KiB: copies of 1 MiB… */
 const DEFAULT_BATCH_SIZE = 16;
+/** …two of them on their way, which leaves others a part of the disk and of the threads… */
+const DEFAULT_THRESHOLD = 32;
+/** …or eight, where most of the time is the way. */
+const DEFAULT_THRESHOLD_FROM_AFAR = 128;
 
 const options = {
   metadata: value(anyText, {
@@ -55,7 +59,7 @@ const options = {
   'no-discard-passdown': flag({ help: 'Discards mark regions as done with, but do not reach the destination.' }),
   'hydration-threshold': value(u32, {
     placeholder: 'N',
-    help: `Regions that are copied at the same time in the background [default: ${DEFAULT_THRESHOLD}].`,
+    help: `Regions that are copied at the same time in the background [default: ${DEFAULT_THRESHOLD}, of a URL ${DEFAULT_THRESHOLD_FROM_AFAR}].`,
   }),
   'hydration-batch-size': value(u32, {
     placeholder: 'N',
@@ -107,7 +111,9 @@ Examples:
       overwrites: given.overwrite,
       noHydration: given['no-hydration'],
       noDiscardPassdown: given['no-discard-passdown'],
-      hydrationThreshold: given['hydration-threshold'] ?? DEFAULT_THRESHOLD,
+      hydrationThreshold:
+        given['hydration-threshold'] ??
+        (sourceKind(given.source) === 'file' ? DEFAULT_THRESHOLD : DEFAULT_THRESHOLD_FROM_AFAR),
       hydrationBatchSize: given['hydration-batch-size'] ?? DEFAULT_BATCH_SIZE,
     };
     return runService(job, { tool: 'pdata serve clone', subject: 'clone' }, (service) =>
