@@ -78,7 +78,9 @@ export class BackgroundHydration {
       const begin = this.#nextFree();
       if (begin === nrRegions) {
         this.#next = 0;
-        if (metadata.nrHydrated + hydrations.nrRegions < nrRegions) this.#rest(); // some have failed
+        if (metadata.nrHydrated === nrRegions)
+          this.#core.commitSoon(); // nobody need wait longer for the end
+        else if (metadata.nrHydrated + hydrations.nrRegions < nrRegions) this.#rest(); // some have failed
         return;
       }
       const room = settings.hydrationThreshold - hydrations.nrRegions;

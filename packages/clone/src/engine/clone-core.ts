@@ -122,6 +122,11 @@ export class CloneCore {
     return this.#commits.run();
   }
 
+  /** Commits without being asked, where time would do it a little later. */
+  commitSoon(): void {
+    if (this.settings.commitPeriod > 0) void this.#commitOnTime();
+  }
+
   /** For good; then commits what there is, unless nothing may be written. */
   async close(): Promise<void> {
     this.#timer.stop();

@@ -31,6 +31,13 @@ describe('background hydration', () => {
     expect([again.isComplete, told]).toEqual([true, [130]]);
   });
 
+  it('commits the last region at once, if it may commit by itself', async () => {
+    const timers = new ManualTimers();
+    const { clone } = await newClone({ noHydration: false, hydrationThreshold: 64, timers, commitPeriod: 1000 });
+    await quiet();
+    expect(clone.isComplete).toBe(true);
+  });
+
   it('goes on after a restart where the last commit left it', async () => {
     const made = await newClone({ noHydration: false });
     const held = made.source.hold('read', { which: (offset) => offset >= 20 * REGION });

@@ -1,12 +1,12 @@
 /**
  * Copying regions from the source to the destination, in pieces, a few of them at a time.
  *
- * What the source knows to be zeros is not read, and pieces full of zeros are not written where the destination has a quicker
- * way to zeros: the clone of a sparse image stays sparse.
+ * What the source knows to be zeros is not read, and 64 KiB full of zeros are not written where the destination has a quicker way to
+ * zeros: the clone of a sparse image stays sparse.
  */
 import { type BlockBuffers, inWords } from '@pdata/device/engine';
 import type { CloneCore } from './clone-core.js';
-import type { SourceExtents } from './source-extents.js';
+import { appendPart, type CopyPart, SHORTEST_ZEROS, type SourceExtents } from './source-extents.js';
 
 /** Bytes; more are copied in several pieces. */
 export const LARGEST_PIECE = 2 ** 20;
@@ -47,32 +47,51 @@ export async function copyRegions(
 }
 
 async function copyPiece(
-  { source, destination }: CloneCore,
+  core: CloneCore,
   begin: number,
   end: number,
   buffers: BlockBuffers,
   extents: SourceExtents | undefined,
 ): Promise<void> {
-  if (extents !== undefined && (await extents.areZeros(begin, end))) {
-    await destination.writeZeroes(begin, end - begin);
-    return;
+  const parts = extents === undefined ? [{ begin, end, isZero: false }] : await extents.parts(begin, end);
+  for (const part of parts) {
+    if (part.isZero) await core.destination.writeZeroes(part.begin, part.end - part.begin);
+    else await copyData(core, part.begin, part.end, buffers);
   }
+}
+
+async function copyData(
+  { source, destination }: CloneCore,
+  begin: number,
+  end: number,
+  buffers: BlockBuffers,
+): Promise<void> {
   const buffer = await buffers.take();
   try {
-    const piece = end - begin === buffer.length ? buffer : buffer.subarray(0, end - begin);
-    await source.read(begin, piece);
-    if (destination.hints.fastZeroes && isZero(piece)) await destination.writeZeroes(begin, piece.length);
-    else await destination.write(begin, piece);
+    const bytes = end - begin === buffer.length ? buffer : buffer.subarray(0, end - begin);
+    await source.read(begin, bytes);
+    const parts = destination.hints.fastZeroes ? partsOf(bytes) : [{ begin: 0, end: bytes.length, isZero: false }];
+    for (const part of parts) {
+      if (part.isZero) await destination.writeZeroes(begin + part.begin, part.end - part.begin);
+      else if (part.end - part.begin === bytes.length) await destination.write(begin, bytes);
+      else await destination.write(begin + part.begin, bytes.subarray(part.begin, part.end));
+    }
   } finally {
     buffers.giveBack(buffer);
   }
 }
 
-/** Most data show by their first word that they are none. Pieces are whole sectors at the start of a buffer of their own. */
-function isZero(bytes: Uint8Array): boolean {
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  for (let at = 0; at < words.length; at++) if (words[at] !== 0) return false;
-  return true;
+/** What is zeros and what is not, in units of {@link SHORTEST_ZEROS}. Most data show by their first word that they are none. */
+function partsOf(bytes: Uint8Array): CopyPart[] {
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4); // whole sectors, from a buffer's beginning on
+  const parts: CopyPart[] = [];
+  for (let begin = 0; begin < bytes.length; begin += SHORTEST_ZEROS) {
+    const end = Math.min(bytes.length, begin + SHORTEST_ZEROS);
+    let word = begin / 4;
+    while (word < end / 4 && words[word] === 0) word++;
+    appendPart(parts, { begin, end, isZero: word === end / 4 });
+  }
+  return parts;
 }
 
 /** For messages. */

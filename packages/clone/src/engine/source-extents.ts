@@ -7,6 +7,23 @@ import type { AllocationExtent, DataDevice } from '@pdata/device';
 /** Bytes that one question is about. */
 const PIECE = 64 * 2 ** 20;
 
+/** Bytes; what holds less than that of zeros is copied in one. */
+export const SHORTEST_ZEROS = 64 * 1024;
+
+/** Bytes `begin`..`end` (exclusive) of a device that are all zeros, or not. */
+export interface CopyPart {
+  readonly begin: number;
+  readonly end: number;
+  readonly isZero: boolean;
+}
+
+/** Appends the part, or lengthens the last one by it. */
+export function appendPart(parts: CopyPart[], part: CopyPart): void {
+  const last = parts.at(-1);
+  if (last?.isZero === part.isZero) parts[parts.length - 1] = { ...last, end: part.end };
+  else parts.push(part);
+}
+
 export class SourceExtents {
   readonly #source: DataDevice;
   /** Bytes; nothing behind it is asked about. */
@@ -19,17 +36,24 @@ export class SourceExtents {
     this.#size = size;
   }
 
-  /** Whether bytes `begin`..`end` (exclusive) are known to read as zeros. A source that cannot say has none. */
-  async areZeros(begin: number, end: number): Promise<boolean> {
+  /**
+   * Bytes `begin`..`end` (exclusive) in parts, in order: those that are known to read as zeros, and the others. Zeros of less than
+   * {@link SHORTEST_ZEROS} are no part of their own. A source that cannot say is all data.
+   */
+  async parts(begin: number, end: number): Promise<CopyPart[]> {
     if (!this.#covers(begin, end)) {
       const { begin: from = 0, end: to = 0, answer } = this.#asking ?? {};
       if (answer === undefined || begin < from || end > to) await this.#ask(begin);
       else await answer;
     }
-    if (!this.#covers(begin, end)) return false; // the answer ended earlier, or another one came
-    return this.#known.every(
-      ({ offset, length, state }) => state !== 'data' || offset >= end || offset + length <= begin,
-    );
+    if (!this.#covers(begin, end)) return [{ begin, end, isZero: false }]; // the answer ended earlier, or another one came
+    const parts: CopyPart[] = [];
+    for (const { offset, length, state } of this.#known) {
+      const [from, to] = [Math.max(begin, offset), Math.min(end, offset + length)];
+      if (to > from)
+        appendPart(parts, { begin: from, end: to, isZero: state !== 'data' && to - from >= SHORTEST_ZEROS });
+    }
+    return parts;
   }
 
   #covers(begin: number, end: number): boolean {

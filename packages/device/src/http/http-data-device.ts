@@ -39,7 +39,7 @@ export interface OpenHttpDataDeviceOptions {
   readonly name?: string;
   /** Sent with every request, e.g. `Authorization`. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Requests on their way at the same time. Default 8. */
+  /** Requests on their way at the same time; the others wait in order. Default 16. */
   readonly parallel?: number;
   /** Further attempts at a request that failed for a reason that may pass. Default 6, which takes some 15 seconds. */
   readonly retries?: number;
@@ -64,7 +64,7 @@ export async function openHttpDataDevice(
   url: string | URL,
   options: OpenHttpDataDeviceOptions = {},
 ): Promise<HttpDataDevice> {
-  const { parallel = 8, retries = 6, timeout = 30_000, fetch: fetcher, timers = wakefulTimers } = options;
+  const { parallel = 16, retries = 6, timeout = 30_000, fetch: fetcher, timers = wakefulTimers } = options;
   for (const [what, value, least] of [
     ['parallel', parallel, 1],
     ['retries', retries, 0],
