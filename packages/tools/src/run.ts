@@ -57,7 +57,7 @@ function unrecognized(argv: readonly string[]): string {
 function overview(): string {
   const width = Math.max(...COMMANDS.map(({ name }) => name.length));
   return [
-    'pdata: Linux thin pools on any operating system: their metadata checked, dumped and restored, their volumes served.',
+    'pdata: Linux thin pools and clones on any operating system: their metadata checked, dumped, restored; both served.',
     '',
     'Usage: pdata <command> <args>',
     'commands:',

@@ -133,7 +133,7 @@ describe('a repair', () => {
   it('refuses targets before it touches them', () => {
     const source = image().device();
     expect(thrownBy(() => finish(repairClone(source, source)))).toBeInstanceOf(RangeError);
-    const readOnly = new MemoryMetadataDevice({ nrBlocks: 64, readOnly: true });
+    const readOnly = new MemoryMetadataDevice({ bytes: new Uint8Array(64 * BLOCK_SIZE), readOnly: true });
     expect(thrownBy(() => finish(repairClone(source, readOnly)))).toBeInstanceOf(ReadOnlyError);
     const small = new MemoryMetadataDevice({ nrBlocks: 6 });
     small.bytes.fill(1);

@@ -13,7 +13,7 @@ import { type MetadataDevice, ReadOnlyError } from '@pdata/device';
 import { wipeSuperblock } from '@pdata/persistent-data';
 import type { Progress, WorkOptions } from '@pdata/persistent-data/maintenance';
 import { RegionsProgress, type RegionsSummary, regionsSummary } from './dump/dump.js';
-import { type OutlineOptions, readOutline } from './regions/outline.js';
+import { type OutlineOptions, readOutline, refuseGivenSizes } from './regions/outline.js';
 import { regionRuns } from './regions/region-runs.js';
 import { CloneBuild } from './restore/clone-build.js';
 
@@ -31,16 +31,25 @@ export interface RepairSummary extends RegionsSummary {
  * @throws {@link GeometryNeededError} when the superblock is lost and the sizes were not given; nothing is written then
  * @throws {@link NotFormattedError}, {@link UnsupportedMetadataError}, {@link GeometryError}; nothing is written then
  * @throws {@link ReadOnlyError}, {@link NoSpaceError}, {@link DeviceError} of the target
- * @throws {RangeError} for sizes no clone can have, and when source and target are one device
+ * @throws {RangeError} at once, for sizes no clone can have, and when source and target are one device
  */
-export function* repairClone(
+export function repairClone(
   source: MetadataDevice,
   target: MetadataDevice,
   options: RepairOptions = {},
 ): Generator<Progress, RepairSummary> {
+  refuseGivenSizes(options);
   if (source === target)
     throw new RangeError(`a repair needs another device than ${source.name}: the input is never written`);
   if (target.readOnly) throw new ReadOnlyError(`cannot repair to ${target.name}: it is open for reading only`);
+  return repair(source, target, options);
+}
+
+function* repair(
+  source: MetadataDevice,
+  target: MetadataDevice,
+  options: RepairOptions,
+): Generator<Progress, RepairSummary> {
   const outline = readOutline(source, { ...options, repair: true });
   const { regionSize, targetSize, nrRegions } = outline;
   const build = new CloneBuild(target);

@@ -101,7 +101,7 @@ describe('formatting', () => {
       expect(device.bytes.subarray(0, BLOCK_SIZE).every((byte) => byte === 0)).toBe(true);
     }
     expect(CloneMetadata.format(new MemoryMetadataDevice({ nrBlocks: 7 }), TWO_BLOCKS).nrFreeMetadataBlocks).toBe(0);
-    const readOnly = new MemoryMetadataDevice({ nrBlocks: 64, readOnly: true });
+    const readOnly = new MemoryMetadataDevice({ bytes: new Uint8Array(64 * BLOCK_SIZE), readOnly: true });
     expect(thrownBy(() => CloneMetadata.format(readOnly, TWO_BLOCKS))).toBeInstanceOf(ReadOnlyError);
   });
 });

@@ -19,7 +19,7 @@ import { BLOCK_SIZE, type DataDevice, type MetadataDevice, SECTOR_SIZE } from '@
 import { openFileMetadataDevice } from '@pdata/device/node';
 import { NotFormattedError } from '@pdata/persistent-data';
 import { ToolError } from '../failure/tool-error.js';
-import { withInput } from '../io/metadata-input.js';
+import { CLONE_IS_BUSY, withCloneInput } from '../io/clone-input.js';
 import { type OpenSource, sourceKind, withSource } from './serve-clone-source.js';
 import { refuseOneFile, withDataFile, withNewDataFile } from './serve-files.js';
 
@@ -65,7 +65,7 @@ export async function withClone<T>(
       ),
     );
   }
-  return withInput(metadata, { mode: 'write', ofMetadataSnapshot: false, busy: CLONE_IS_BUSY }, (device) => {
+  return withCloneInput(metadata, 'write', (device) => {
     const look = lookAt(device);
     if (look === 'complete')
       return withDataFile(destination, 'write', DESTINATION, (opened) => finished(device, opened, options, work));
@@ -75,7 +75,6 @@ export async function withClone<T>(
   });
 }
 
-const CLONE_IS_BUSY = 'end what uses it first: remove the clone (dmsetup remove), or stop the other server';
 const DESTINATION = { what: 'destination', busy: CLONE_IS_BUSY };
 
 /** What there is before the clone is opened. */

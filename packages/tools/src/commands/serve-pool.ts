@@ -7,7 +7,7 @@
 import { type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
 import { ThinMetadata, ThinPool, type ThinPoolOptions, UnsupportedMetadataError } from '@pdata/thin';
 import { ToolError } from '../failure/tool-error.js';
-import { withInput } from '../io/metadata-input.js';
+import { withThinInput } from '../io/thin-input.js';
 import { refuseOneFile, withDataFile } from './serve-files.js';
 import type { ThinExtent } from './serve-sizes.js';
 
@@ -48,7 +48,7 @@ export async function withPool<T>(
   );
   const attempt = (readOnly: boolean): Promise<T | typeof TO_BE_CHECKED> => {
     const mode = readOnly ? 'read' : 'write';
-    return withInput(files.metadata, { mode, ofMetadataSnapshot: false, busy: POOL_IS_BUSY }, async (metadata) => {
+    return withThinInput(files.metadata, { mode, ofMetadataSnapshot: false, busy: POOL_IS_BUSY }, async (metadata) => {
       const known = lookAt(metadata);
       if (known.needsCheck && !readOnly) return TO_BE_CHECKED;
       return withDataFile(files.data, mode, DATA_ADVICE, async (data) => {

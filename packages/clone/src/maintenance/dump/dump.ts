@@ -9,7 +9,7 @@ import type { MetadataDevice } from '@pdata/device';
 import type { BitRun } from '@pdata/persistent-data';
 import type { WorkOptions } from '@pdata/persistent-data/maintenance';
 import type { CloneDamageError } from '../regions/damage.js';
-import { type CloneOutline, type OutlineOptions, readOutline } from '../regions/outline.js';
+import { type CloneOutline, type OutlineOptions, readOutline, refuseGivenSizes } from '../regions/outline.js';
 import { regionRuns } from '../regions/region-runs.js';
 import { type DumpWriter, JsonWriter, XmlWriter } from './dump-writer.js';
 
@@ -44,9 +44,14 @@ export interface RegionsSummary {
  * @throws {@link NotFormattedError}, {@link UnsupportedMetadataError}, {@link GeometryError}
  * @throws {@link GeometryNeededError} with `repair`, when the superblock is lost and the sizes were not given
  * @throws {@link DeviceError} when the device cannot be read; with `repair`, what cannot be read is damage
- * @throws {RangeError} for sizes no clone can have
+ * @throws {RangeError} at once, for sizes no clone can have
  */
-export function* dumpClone(device: MetadataDevice, options: DumpOptions = {}): Generator<Uint8Array, RegionsSummary> {
+export function dumpClone(device: MetadataDevice, options: DumpOptions = {}): Generator<Uint8Array, RegionsSummary> {
+  refuseGivenSizes(options);
+  return dump(device, options);
+}
+
+function* dump(device: MetadataDevice, options: DumpOptions): Generator<Uint8Array, RegionsSummary> {
   const outline = readOutline(device, options);
   const writer: DumpWriter = options.format === 'json' ? new JsonWriter() : new XmlWriter();
   const { buffer } = writer;

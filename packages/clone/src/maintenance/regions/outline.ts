@@ -10,7 +10,13 @@
 import { CorruptBlockError, DeviceError, type MetadataDevice } from '@pdata/device';
 import { NotFormattedError, UnsupportedMetadataError } from '@pdata/persistent-data';
 import { BlockReader } from '@pdata/persistent-data/maintenance';
-import { checkRegionSize, checkTargetSize, nrRegionsFor, refuseGeometry } from '../../format/limits.js';
+import {
+  checkRegionSize,
+  checkTargetSize,
+  MAX_REGION_SIZE,
+  nrRegionsFor,
+  refuseGeometry,
+} from '../../format/limits.js';
 import {
   CLONE_VERSION,
   type CloneSuperblock,
@@ -53,7 +59,6 @@ export interface CloneOutline {
  * @throws {@link NotFormattedError}, {@link UnsupportedMetadataError}, {@link GeometryError}
  * @throws {@link GeometryNeededError} with `repair`, when the superblock is lost and the sizes are not given
  * @throws {@link CorruptBlockError}, {@link DeviceError} without `repair`
- * @throws {RangeError} for sizes no clone can have
  */
 export function readOutline(device: MetadataDevice, options: OutlineOptions): CloneOutline {
   const { repair = false, signal } = options;
@@ -100,6 +105,12 @@ export function readOutline(device: MetadataDevice, options: OutlineOptions): Cl
   return { ...outline, blockNrs: index?.blockNrs ?? new Float64Array(nrPlacesFor(nrRegions)) };
 }
 
+/** Of sizes that are given. @throws {RangeError} when no clone can have them */
+export function refuseGivenSizes({ regionSize, targetSize }: OutlineOptions): void {
+  // Alone, each has to fit some other.
+  refuseGeometry(regionSize ?? MAX_REGION_SIZE, targetSize ?? 1);
+}
+
 interface Sizes {
   readonly regionSize: number;
   readonly targetSize: number;
@@ -110,7 +121,6 @@ interface Sizes {
 
 function readSizes(reader: BlockReader, options: OutlineOptions, losses: Losses): Sizes {
   const { regionSize, targetSize } = options;
-  if (regionSize !== undefined) refuseGeometry(regionSize, targetSize ?? 1);
   let superblock: CloneSuperblock | undefined;
   try {
     superblock = readSuperblock(reader);

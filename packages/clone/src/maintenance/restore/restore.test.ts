@@ -131,7 +131,7 @@ describe('a restore', () => {
     const error = thrownBy(() => restored(text, blank()));
     expect(error).toBeInstanceOf(NoSpaceError);
     expect(error.message).toContain('new.img is too small for this metadata: its 64 blocks of 4096 bytes were used up');
-    const readOnly = new MemoryMetadataDevice({ nrBlocks: 64, readOnly: true });
+    const readOnly = new MemoryMetadataDevice({ bytes: new Uint8Array(64 * BLOCK_SIZE), readOnly: true });
     expect(thrownBy(() => new CloneRestorer(readOnly))).toBeInstanceOf(ReadOnlyError);
   });
 
