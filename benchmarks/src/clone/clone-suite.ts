@@ -41,6 +41,8 @@ export interface CloneFigures {
   readonly ours: number[];
   readonly theirs: number[];
   readonly reads: ForegroundReads[];
+  /** The same of a clone that hydrates nothing: what of it is the machine's. */
+  readonly atRest: ForegroundReads[];
   /** Of each copy that was made, and of the image. */
   readonly sums: ReadonlySet<string>;
   /** Why the peer was not measured. */
@@ -57,7 +59,13 @@ export function measureClones(options: CloneSuiteOptions): CloneFigures {
   progress('making an image');
   makeNoise(image, size, seed);
   const sums = new Set([sumOf(image)]);
-  const figures = { ours: [] as number[], theirs: [] as number[], reads: [] as ForegroundReads[], sums };
+  const figures = {
+    ours: [] as number[],
+    theirs: [] as number[],
+    reads: [] as ForegroundReads[],
+    atRest: [] as ForegroundReads[],
+    sums,
+  };
   const hydrate = options.program ?? [process.execPath, join(import.meta.dirname, 'hydrate.js')];
   const missing =
     spawnSync('qemu-img', ['--version']).status === 0
@@ -66,10 +74,16 @@ export function measureClones(options: CloneSuiteOptions): CloneFigures {
   for (let run = 1; run <= runs; run++) {
     progress(`pdata hydrates, run ${run} of ${runs}`);
     const [command, ...first] = hydrate as [string, ...string[]];
-    const numbers = [REGION_SECTORS, THRESHOLD, BATCH_SIZE, seed, READS_A_SECOND].map(String);
-    const ours = timed(command, [...first, metadata, image, copy, ...numbers]);
-    figures.ours.push(ours.seconds);
-    figures.reads.push(JSON.parse(ours.stdout) as ForegroundReads);
+    const ourRun = (threshold: number): { seconds: number; reads: ForegroundReads } => {
+      const numbers = [REGION_SECTORS, threshold, BATCH_SIZE, seed, READS_A_SECOND].map(String);
+      const { seconds, stdout } = timed(command, [...first, metadata, image, copy, ...numbers]);
+      return { seconds, reads: JSON.parse(stdout) as ForegroundReads };
+    };
+    figures.atRest.push(ourRun(0).reads);
+    for (const path of [copy, metadata]) rmSync(path);
+    const { seconds, reads } = ourRun(THRESHOLD);
+    figures.ours.push(seconds);
+    figures.reads.push(reads);
     sums.add(sumOf(copy));
     for (const path of [copy, metadata]) rmSync(path);
     if (missing !== undefined) continue;
@@ -82,13 +96,12 @@ export function measureClones(options: CloneSuiteOptions): CloneFigures {
   return missing === undefined ? figures : { ...figures, missing };
 }
 
-export function cloneTable({ ours, theirs, reads, sums, missing }: CloneFigures, { size }: CloneSuiteOptions): string {
+export function cloneTable(
+  { ours, theirs, reads, atRest, sums, missing }: CloneFigures,
+  { size }: CloneSuiteOptions,
+): string {
   const { ratio, target, met } = theirs.length === 0 ? NO_VERDICT : within(median(ours) / median(theirs), TARGET);
-  const p99 = median(reads.map((read) => read.p99));
-  const latency = limited(p99, READ_TARGET, ' ms');
-  const nrReads = reads.reduce((sum, read) => sum + read.nrReads, 0);
-  const longest = Math.max(...reads.map((read) => read.longest));
-  const ms = (values: readonly number[]): string => `${median(values).toFixed(2)} ms`;
+  const latency = limited(median(reads.map((read) => read.p99)), READ_TARGET, ' ms');
   return [
     table([
       [
@@ -100,19 +113,19 @@ export function cloneTable({ ours, theirs, reads, sums, missing }: CloneFigures,
         'reached',
       ],
       ['seconds', duration(ours), duration(theirs), ratio, target, met],
-      [
-        `4 KiB reads meanwhile, ${READS_A_SECOND} a second (${nrReads} of them)`,
-        `p50 ${ms(reads.map((read) => read.p50))}, p99 ${ms(reads.map((read) => read.p99))}, longest ${longest.toFixed(1)} ms`,
-        '',
-        '',
-        latency.target,
-        latency.met,
-      ],
+      [`4 KiB reads meanwhile, ${READS_A_SECOND} a second`, inWords(reads), '', '', latency.target, latency.met],
+      ['the same while nothing is hydrated', inWords(atRest), '', '', '', ''],
     ]),
     `sha256 of the image and of every copy: ${[...sums].join(', ')}${sums.size === 1 ? '' : ' DIFFERENT'}`,
     `regions of ${REGION_SECTORS} sectors, hydration_threshold ${THRESHOLD}, hydration_batch_size ${BATCH_SIZE}`,
     ...(missing === undefined ? [] : [`n/a: ${missing}`]),
   ].join('\n');
+}
+
+function inWords(reads: readonly ForegroundReads[]): string {
+  const of = (figure: 'p50' | 'p99' | 'longest'): string =>
+    `${figure} ${median(reads.map((read) => read[figure])).toFixed(2)} ms`;
+  return `${of('p50')}, ${of('p99')}, ${of('longest')}, of ${reads.reduce((sum, { nrReads }) => sum + nrReads, 0)}`;
 }
 
 function timed(command: string, args: readonly string[]): { seconds: number; stdout: string } {

@@ -1,7 +1,7 @@
 /**
  * A contender as a program: hydrate METADATA SOURCE DESTINATION REGION-SECTORS THRESHOLD BATCH SEED READS-A-SECOND
  *
- * Makes a clone, and ends when all of it is hydrated and committed. Meanwhile somebody uses it: reads of 4 KiB at random places,
+ * Makes a clone, and ends when all of it is hydrated and committed; with a threshold of 0, which hydrates nothing, after two seconds. Meanwhile somebody uses it: reads of 4 KiB at random places,
  * so many a second, begun when they are due whether or not those before have ended. Prints how long they took, as JSON, counted
  * from when each was due: so a program that is too busy to begin them does not get away with it.
  */
@@ -17,6 +17,8 @@ export interface ForegroundReads {
 }
 
 const READ_SIZE = 4096;
+/** Milliseconds. */
+const AT_REST = 2000;
 
 async function main([metadataPath, sourcePath, destinationPath, ...numbers]: string[]): Promise<void> {
   const [regionSize, hydrationThreshold, hydrationBatchSize, seed, readsASecond] = numbers.map(Number) as [
@@ -35,7 +37,8 @@ async function main([metadataPath, sourcePath, destinationPath, ...numbers]: str
   const complete = new Promise<void>((resolve) => clone.on('complete', () => resolve()));
   const stopReading = new AbortController();
   const reading = readInForeground(clone, seed, readsASecond, stopReading.signal);
-  await complete;
+  if (hydrationThreshold === 0) await new Promise((resolve) => setTimeout(resolve, AT_REST));
+  else await complete;
   stopReading.abort();
   const reads = await reading;
   await clone.close();
