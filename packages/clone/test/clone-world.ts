@@ -16,7 +16,7 @@ import {
   VolumeModel,
   valuesIn,
 } from '@pdata/testing';
-import { CloneDevice } from '../src/index.js';
+import { CloneDevice, checkClone } from '../src/index.js';
 
 const SECTOR = 512;
 const REGION_SECTORS = 8;
@@ -52,6 +52,7 @@ export class CloneWorld {
   readonly #schedule: RandomSchedule;
   readonly #clock = new Clock();
   readonly #timers = new ManualTimers();
+  readonly #sourceBytes: Uint8Array;
   readonly #source: FaultyDataDevice;
   #model!: VolumeModel;
   #clone!: CloneDevice;
@@ -68,8 +69,9 @@ export class CloneWorld {
     this.#random = seededRandom(options.seed);
     this.#schedule = new RandomSchedule(this.#random);
     const source = new Uint32Array((NR_SECTORS * SECTOR) / 4).map((_, word) => OF_SOURCE + Math.floor(word / 128));
+    this.#sourceBytes = new Uint8Array(source.buffer);
     this.#source = new FaultyDataDevice(
-      new MemoryDataDevice({ name: 'source', bytes: new Uint8Array(source.buffer), readOnly: true }),
+      new MemoryDataDevice({ name: 'source', bytes: this.#sourceBytes, readOnly: true }),
       [],
       { delay: () => this.#schedule.wait() },
     );
@@ -93,6 +95,23 @@ export class CloneWorld {
     if (this.#clone.isComplete && this.#nrInFlight === 0) await this.#startAnew();
   }
 
+  /**
+   * What a loss of power at this moment could leave, looked at without disturbing anything: of what the destination was not flushed
+   * for nothing, some or all, and of the metadata any part.
+   */
+  async lookAtCrash(seed: number, lands: 'none' | 'some' | 'all'): Promise<void> {
+    const metadata = new MemoryMetadataDevice({ bytes: this.#soundMetadata(seed) });
+    const destination = this.#destination.crash({ seed, lands });
+    const source = new MemoryDataDevice({ bytes: this.#sourceBytes, readOnly: true });
+    const clone = await CloneDevice.open(metadata, { source, destination }, { noHydration: true });
+    const into = new Uint8Array(NR_SECTORS * SECTOR);
+    await clone.read(0, into);
+    this.#compare(valuesIn(into), `crash image ${seed} (${lands} landed)`, (sector) => this.#model.crashable(sector));
+    this.#count('crash images');
+    if (clone.status().nrHydrated > 0) this.#count('crash images with hydrated regions');
+    await clone.close();
+  }
+
   /** Lets everything end, and looks at all of it: from the clone, and when it has been opened again. */
   async end(): Promise<void> {
     while (this.#nrInFlight > 0) await this.#schedule.until(turned());
@@ -114,7 +133,7 @@ export class CloneWorld {
   }
 
   async #startAnew(): Promise<void> {
-    this.counts.complete = (this.counts.complete ?? 0) + 1;
+    this.#count('complete');
     await this.#readAll('complete');
     await this.#schedule.until(this.#clone.close());
     await this.#begins();
@@ -143,6 +162,18 @@ export class CloneWorld {
     );
   }
 
+  /** What a loss of power leaves of the metadata: the state before a commit or after it, whole. */
+  #soundMetadata(seed: number): Uint8Array {
+    const bytes = this.#metadata.crash(seed);
+    const [finding] = checkClone(new MemoryMetadataDevice({ bytes: bytes.slice() }));
+    if (finding !== undefined) throw new Error(`${this.#about}: ${JSON.stringify(finding)}`);
+    return bytes;
+  }
+
+  #count(kind: string): void {
+    this.counts[kind] = (this.counts[kind] ?? 0) + 1;
+  }
+
   #begin(): void {
     const [begin, end] = this.#range();
     const dice = this.#random();
@@ -168,7 +199,7 @@ export class CloneWorld {
 
   /** Runs in the background; what it says after a crash does not count. */
   #request(kind: string, work: () => Promise<void>): void {
-    this.counts[kind] = (this.counts[kind] ?? 0) + 1;
+    this.#count(kind);
     const generation = this.#generation;
     this.#nrInFlight++;
     work()
@@ -209,7 +240,7 @@ export class CloneWorld {
         await work();
       } catch (error) {
         if (!this.#options.badSource || (error as { code?: string }).code !== 'ERR_HYDRATION') throw error;
-        this.counts['not hydrated'] = (this.counts['not hydrated'] ?? 0) + 1;
+        this.#count('not hydrated');
         well = false;
       }
       model.end(writing, well);
@@ -276,19 +307,19 @@ export class CloneWorld {
 
   /** The power fails, now: whatever was on its way is cut off. */
   async #crash(): Promise<void> {
-    this.counts.crash = (this.counts.crash ?? 0) + 1;
+    this.#count('crash');
     this.#generation++;
     this.#nrInFlight = 0;
     this.#source.heal();
     const seed = Math.floor(this.#random() * 2 ** 31);
-    const metadata = this.#metadata.crash(seed);
+    const metadata = this.#soundMetadata(seed);
     const medium = this.#destination.crash({ seed });
     const bytes = new Uint8Array(medium.size);
     await medium.read(0, bytes);
     const model = this.#model;
     await this.#open(metadata, new MemoryDataDevice({ bytes }));
     const { nrHydrated } = this.#clone.status();
-    if (nrHydrated > 0) this.counts['hydrated after a crash'] = (this.counts['hydrated after a crash'] ?? 0) + 1;
+    if (nrHydrated > 0) this.#count('hydrated after a crash');
     const into = new Uint8Array(NR_SECTORS * SECTOR);
     await this.#schedule.until(this.#clone.read(0, into));
     const values = valuesIn(into);

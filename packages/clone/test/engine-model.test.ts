@@ -33,6 +33,17 @@ describe('a clone in use', () => {
     expect(counts['hydrated after a crash'] ?? 0).toBeGreaterThan(10);
   });
 
+  it('has so at each point of a workload, whatever of the unflushed writes has landed', async () => {
+    const world = await CloneWorld.make({ seed: 77 });
+    for (let nr = 0; nr < 500; nr++) {
+      await world.step(); // one request of one device goes on
+      for (const lands of ['none', 'some', 'all'] as const) await world.lookAtCrash(nr, lands);
+    }
+    await world.end();
+    expect(world.counts['crash images']).toBe(1500);
+    expect(world.counts['crash images with hydrated regions']).toBeGreaterThan(500);
+  });
+
   it('meets a source that fails in these runs', async () => {
     const { counts } = await run({ seed: 300, badSource: true });
     expect(counts['not hydrated'] ?? 0).toBeGreaterThan(0);
