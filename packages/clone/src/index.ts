@@ -3,6 +3,12 @@
  * @packageDocumentation
  */
 export { AbortedChangesError, type MessageErrno, type Timers } from '@pdata/device/engine';
+export {
+  CommitError,
+  CommitRunningError,
+  NotFormattedError,
+  UnsupportedMetadataError,
+} from '@pdata/persistent-data';
 export type {
   CheckFinding,
   CheckNotice,
