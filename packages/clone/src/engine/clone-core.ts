@@ -38,6 +38,8 @@ export class CloneCore {
   readonly passesDiscards: boolean;
   readonly #commits = new SharedRun(() => this.#commit());
   readonly #timer: CommitTimer;
+  /** Nothing is written to any device, the destination included. */
+  readonly #readOnly: boolean;
   #mode: CloneMode;
   /** Everything is hydrated and committed: from then on nothing needs to be looked up. */
   #isDone: boolean;
@@ -63,6 +65,7 @@ export class CloneCore {
     this.nrRegions = metadata.nrRegions;
     this.passesDiscards =
       !settings.noDiscardPassdown && !destination.readOnly && destination.hints.discardGranularity > 0;
+    this.#readOnly = readOnly;
     this.#mode = readOnly || metadata.readOnly ? 'read_only' : 'write';
     this.#isDone = metadata.isComplete;
     this.#timer = new CommitTimer(settings, () => void this.#commitOnTime());
@@ -127,11 +130,11 @@ export class CloneCore {
     if (this.settings.commitPeriod > 0) void this.#commitOnTime();
   }
 
-  /** For good; then commits what there is, unless nothing may be written. */
+  /** For good. Commits first, and flushes what was written to the destination. */
   async close(): Promise<void> {
     this.#timer.stop();
     try {
-      if (this.#lostBy !== undefined || this.metadata.hasChanges) await this.commit();
+      if (!this.#readOnly) await this.commit();
     } finally {
       await this.#commits.idle();
       this.metadata.close();

@@ -134,6 +134,14 @@ describe('a commit', () => {
   });
 });
 
+it('the end of a clone makes durable what was written to regions that had been committed', async () => {
+  const made = await newClone();
+  await made.clone.write(0, bytesOf(0x91), { fua: true });
+  await made.clone.write(0, bytesOf(0x92));
+  await made.clone.close();
+  expect(await readFrom(made.written.crash({ seed: 1, lands: 'none' }), 0, REGION)).toEqual(bytesOf(0x92));
+});
+
 describe('a write with FUA', () => {
   const afterPowerLoss = (made: Awaited<ReturnType<typeof newClone>>): Promise<CloneDevice> =>
     CloneDevice.open(
