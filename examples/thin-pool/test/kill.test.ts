@@ -1,11 +1,10 @@
 /**
  * `serve` is killed (SIGKILL) at random moments, while a client writes and flushes over NBD, fio (when it is there) writes to another
- * volume, and commands come and go. After each
- * kill the pool is opened again, and it must hold: everything that was flushed, every command that was answered (and the one under
- * way wholly or not at all), and a clean check without a leaked block.
+ * volume, and commands come and go. After each kill the pool is opened again, and it must hold: everything that was flushed, every
+ * command that was answered (and the one under way wholly or not at all), and a clean check without a leaked block.
  *
- * PDATA_KILL_ROUNDS=100 runs that many rounds for each kind of pool; otherwise as many as fit half a minute each, and says how many
- * those were. PDATA_SEED=N begins with another seed.
+ * PDATA_LONG=1 runs 100 rounds for each kind of pool, PDATA_KILL_ROUNDS=N runs N; otherwise as many as fit ten seconds each. It says
+ * how many those were. PDATA_SEED=N begins with another seed.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,9 +18,9 @@ import type { PoolHost } from '../src/pool-host.js';
 import { DiskModel, UNIT } from './disk-model.js';
 import { buildProgram, openScratch, startServing } from './program.js';
 
-const ROUNDS = process.env.PDATA_KILL_ROUNDS === undefined ? undefined : Number(process.env.PDATA_KILL_ROUNDS);
+const ROUNDS = process.env.PDATA_KILL_ROUNDS ?? (process.env.PDATA_LONG === '1' ? 100 : undefined);
 const SEED = Number(process.env.PDATA_SEED ?? 20_261_120);
-const BUDGET_MS = 28_000;
+const BUDGET_MS = 10_000;
 const DISK_SIZE = 8 * 1024 * 1024;
 const MAX_SNAPSHOTS = 4;
 const WRITERS = 6;
@@ -42,7 +41,7 @@ describe.each(['lmdb', 'raw'] as const)('a %s pool whose server is killed at any
     await world.begin();
     const until = Date.now() + BUDGET_MS;
     let nr = 0;
-    for (; ROUNDS === undefined ? Date.now() < until : nr < ROUNDS; nr++) {
+    for (; ROUNDS === undefined ? Date.now() < until : nr < Number(ROUNDS); nr++) {
       await world.round().catch((error: unknown) => {
         throw new Error(`round ${nr} of PDATA_SEED=${SEED}: ${error instanceof Error ? error.stack : String(error)}`);
       });
