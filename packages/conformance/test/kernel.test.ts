@@ -48,8 +48,8 @@ function emptyFile(path: string, size: number): string {
 
 async function expectClean(image: string, after: string): Promise<void> {
   expect(await ourCheckComplaint(image), after).toBeUndefined();
-  expect(realCheckComplaint('1.1.0', image), after).toBeUndefined();
-  expect(realCheckComplaint('0.9.0', image), after).toBeUndefined();
+  expect(await realCheckComplaint('1.1.0', image), after).toBeUndefined();
+  expect(await realCheckComplaint('0.9.0', image), after).toBeUndefined();
 }
 
 /** sha256 of volumes by our own dump. @param volumes "ID:SECTORS …" */
