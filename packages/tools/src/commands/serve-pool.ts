@@ -8,8 +8,9 @@ import { statSync } from 'node:fs';
 import { type DataDevice, DeviceBusyError, DeviceOpenError, type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
 import { openFileDataDevice } from '@pdata/device/node';
 import { ThinMetadata, ThinPool, type ThinPoolOptions, UnsupportedMetadataError } from '@pdata/thin';
+import { looksLikeThinMetadata } from '../failure/foreign-content.js';
 import { ToolError } from '../failure/tool-error.js';
-import { inputStats, withInput } from '../io/metadata-input.js';
+import { inputStats, startOf, withInput } from '../io/metadata-input.js';
 import type { ThinExtent } from './serve-sizes.js';
 
 export interface PoolFiles {
@@ -44,6 +45,7 @@ export async function withPool<T>(
   work: (open: OpenPool) => Promise<T>,
 ): Promise<T> {
   refuseOneFile(files);
+  refuseSwapped(files);
   const attempt = (readOnly: boolean): Promise<T | typeof TO_BE_CHECKED> => {
     const mode = readOnly ? 'read' : 'write';
     return withInput(files.metadata, { mode, ofMetadataSnapshot: false, busy: POOL_IS_BUSY }, async (metadata) => {
@@ -150,5 +152,18 @@ function refuseOneFile({ metadata, data }: PoolFiles): void {
   if (!isOne && metadata !== data) return;
   throw new ToolError('ERR_OPTION', `metadata and data are the same file: '${data}'`, {
     nextStep: "give the pool's two devices (LVM: NAME_tmeta and NAME_tdata)",
+  });
+}
+
+/** A first data block may hold metadata, of a pool in a volume; but not while the metadata device holds none. */
+function refuseSwapped({ metadata, data }: PoolFiles): void {
+  for (const [path, what] of [
+    [metadata, 'metadata device'],
+    [data, 'data device'],
+  ] as const)
+    inputStats(path, what);
+  if (looksLikeThinMetadata(startOf(metadata)) || !looksLikeThinMetadata(startOf(data))) return;
+  throw new ToolError('ERR_OPTION', `metadata and data are swapped: '${data}' holds the metadata of a pool`, {
+    nextStep: `give them the other way round: --metadata ${data} --data ${metadata}`,
   });
 }
