@@ -17,6 +17,7 @@ const options = { runs: 2, seed: 1, size: 4 * 1024 ** 2, seconds: 0, progress: (
 
 function memoryServer(name: string, calls: string[]): DiskServer {
   let device = new MemoryDataDevice({ size: 512 });
+  let processorTime = 0;
   return {
     name,
     create(size) {
@@ -31,6 +32,10 @@ function memoryServer(name: string, calls: string[]): DiskServer {
       return {
         uri: `nbd+unix:///?socket=${socketPath}`,
         peakMemory: () => 150e6,
+        processorTime: () => {
+          processorTime += 0.5;
+          return processorTime;
+        },
         async stop() {
           calls.push('stop');
           await server.close();
@@ -58,6 +63,8 @@ it.skipIf(missing !== undefined && !required)(
     const shown = nbdTable(figures, { ...options, contenders });
     expect(shown).toMatch(/^largest memory of the server +150 MB +150 MB +≤ 200 MB +yes$/m);
     expect(shown.match(/≥ 1x/g)).toHaveLength(6);
+    // Half a second for 4 MiB in pieces of 4 KiB.
+    expect(shown).toMatch(/^4 KiB random read .* CPU 488 µs .* CPU 488 µs /m);
   },
 );
 
@@ -82,5 +89,6 @@ it('times snapshots of full volumes, and keeps their pools for the next time', a
     const times = await measureSnapshots(sizes, 3, directory);
     expect(times.map(({ size, seconds }) => [size, seconds.length])).toEqual(sizes.map((size) => [size, 3]));
     expect(snapshotTable(times)).toMatch(/^2 GiB +.* +≤ 5 ms +(yes|NO)$/m);
+    expect(snapshotTable(times)).toMatch(/^2 GiB \/ 1 GiB +[\d.]+x +≤ 2x +(yes|NO)$/m);
   }
 });
