@@ -34,13 +34,20 @@ export interface ServedDisk {
   stop(): Promise<void>;
 }
 
+/** A pool with the volume 0, of `size` bytes. */
+export interface PoolFiles {
+  readonly metadata: string;
+  readonly data: string;
+  readonly size: number;
+  readonly socket: string;
+}
+
 export function pdataServer(directory: string): DiskServer {
   const [metadata, data, socket] = ['pool.meta', 'pool.data', 'pdata.sock'].map((name) => join(directory, name)) as [
     string,
     string,
     string,
   ];
-  const program = join(import.meta.dirname, '..', '..', '..', 'packages', 'tools', 'bin', 'pdata.js');
   let size = 0;
   const change = (work: (pool: ThinMetadata) => void): void => {
     const device = openFileMetadataDevice(metadata, { mode: 'write' });
@@ -65,12 +72,16 @@ export function pdataServer(directory: string): DiskServer {
       truncateSync(data, nrDataBlocks * CLUSTER_SIZE);
     },
     snapshot: () => change((pool) => pool.createSnapshot(1, 0)),
-    start() {
-      rmSync(socket, { force: true });
-      const served = ['--metadata', metadata, '--data', data, '--size', `0=${size}`, '--socket', socket];
-      return serve(process.execPath, [program, 'serve', 'thin', ...served], socket, `nbd+unix:///0?socket=${socket}`);
-    },
+    start: () => servePool({ metadata, data, size, socket }),
   };
+}
+
+/** `pdata serve thin`, with the metadata cache that it has unless told otherwise: 64 MiB. */
+export function servePool({ metadata, data, size, socket }: PoolFiles): Promise<ServedDisk> {
+  rmSync(socket, { force: true });
+  const program = join(import.meta.dirname, '..', '..', '..', 'packages', 'tools', 'bin', 'pdata.js');
+  const served = ['--metadata', metadata, '--data', data, '--size', `0=${size}`, '--socket', socket];
+  return serve(process.execPath, [program, 'serve', 'thin', ...served], socket, `nbd+unix:///0?socket=${socket}`);
 }
 
 export function qemuServer(directory: string): DiskServer {

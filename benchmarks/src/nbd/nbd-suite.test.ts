@@ -1,11 +1,12 @@
 /** A small size of the benchmarks of served disks, in this process and from source: so that they cannot rot. No timing. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MemoryDataDevice } from '@pdata/device';
 import { NbdServer } from '@pdata/nbd';
 import { afterAll, expect, it } from 'vitest';
 import type { DiskServer } from './disk-servers.js';
+import { fullCacheTable, measureFullCache } from './full-cache.js';
 import { measureNbd, missingForNbd, nbdTable } from './nbd-suite.js';
 import { measureSnapshots, snapshotTable } from './snapshot-suite.js';
 
@@ -92,3 +93,27 @@ it('times snapshots of full volumes, and keeps their pools for the next time', a
     expect(snapshotTable(times)).toMatch(/^2 GiB \/ 1 GiB +[\d.]+x +≤ 2x +(yes|NO)$/m);
   }
 });
+
+it.skipIf(missing !== undefined && !required)(
+  `measures the memory of a server of a full volume, and leaves nothing${missing ? ` (skipped: ${missing})` : ''}`,
+  async () => {
+    const size = 1024 ** 3;
+    const calls: string[] = [];
+    const before = readdirSync(directory).filter((name) => name.startsWith('full.'));
+    const peak = await measureFullCache({
+      size,
+      cache: directory,
+      directory,
+      seconds: 1,
+      async serve({ metadata, data }) {
+        expect([statSync(metadata).size > 2 ** 20, statSync(data).size]).toEqual([true, 2 * size]);
+        const server = memoryServer('full', calls);
+        server.create(size);
+        return server.start();
+      },
+    });
+    expect(fullCacheTable(peak)).toMatch(/ 150 MB +≤ 200 MB +yes$/m);
+    expect(calls).toEqual(['create', 'stop']);
+    expect(readdirSync(directory).filter((name) => name.startsWith('full.'))).toEqual(before);
+  },
+);

@@ -27,7 +27,7 @@ export interface NbdSuiteOptions {
 
 const [KIB, MIB] = [1024, 1024 ** 2];
 /** Bytes: what a server may take, its metadata cache of 64 MiB included. */
-const MEMORY_TARGET = 200e6;
+export const MEMORY_TARGET = 200e6;
 
 type DiskState = 'fresh' | 'filled' | 'snapshotted';
 interface Work {

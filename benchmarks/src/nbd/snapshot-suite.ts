@@ -75,7 +75,8 @@ export function snapshotTable(times: readonly SnapshotTimes[]): string {
 
 const volumeSize = (size: number): string => (size >= 1024 * GIB ? `${size / GIB / 1024} TiB` : `${size / GIB} GiB`);
 
-function fullPool(size: number, cache: string): string {
+/** The metadata of a pool with a full volume, as a file that is only read. */
+export function fullPool(size: number, cache: string): string {
   mkdirSync(cache, { recursive: true });
   const path = join(cache, `full-${size / GIB}gib.img`);
   try {
