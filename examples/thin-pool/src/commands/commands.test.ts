@@ -225,6 +225,7 @@ describe('the commands', () => {
     await refused(1, 'repair them first', 'import-pool', pool, '--metadata', metadata, '--data', data);
     writeFileSync(metadata, good);
     await refused(1, 'is it the right one?', 'import-pool', pool, '--metadata', metadata, '--data', data);
+    await refused(1, 'metadata and data are swapped', 'import-pool', pool, '--metadata', data, '--data', metadata);
     writeFileSync(metadata, Buffer.alloc(MiB));
     await refused(1, 'damaged', 'import-pool', pool, '--metadata', metadata, '--data', data);
     await refused(
