@@ -2,16 +2,16 @@
  * What every restore has to look at before its output is touched: both paths, that the input is XML and no image, that they are not one
  * file; and how its failures are told.
  */
-import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { BLOCK_SIZE, DeviceBusyError, DeviceOpenError, type MetadataDevice } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
 import { XmlError } from '@pdata/persistent-data/maintenance';
-import { foreignContent, isMetadataOf, NR_BYTES_TO_LOOK_AT, type TargetAdvice } from '../failure/foreign-content.js';
+import { foreignContent, isMetadataOf, type TargetAdvice } from '../failure/foreign-content.js';
 import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
 import { isSameFile } from '../io/dump-output.js';
 import { InterruptedError } from '../io/io.js';
-import { inputStats, reading } from '../io/metadata-input.js';
+import { inputStats, startOf } from '../io/metadata-input.js';
 
 /** What a restore says of its target. */
 export interface RestoreWords {
@@ -46,19 +46,6 @@ export function checkXmlInput(path: string, { tool, dump, subject, advice }: Res
     throw new ToolError('ERR_NO_XML', `'${path}' is not XML: it is ${what}`, { nextStep });
   }
   return stats.size;
-}
-
-function startOf(path: string): Uint8Array {
-  const fd = reading(path, () => openSync(path, 'r'));
-  try {
-    const start = new Uint8Array(NR_BYTES_TO_LOOK_AT);
-    return start.subarray(
-      0,
-      reading(path, () => readSync(fd, start)),
-    );
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /** Opens the output for writing when nothing speaks against it; it has not been written to then. */
