@@ -15,7 +15,7 @@ import { describe, expect, it } from 'vitest';
 import { cloneFixture } from '../src/clone-fixture.js';
 import { randomSlots, written } from '../src/iogen.js';
 import { requireKernel, runGuest } from '../src/kernel.js';
-import { openScratch } from '../src/scratch.js';
+import { openScratch, type Scratch } from '../src/scratch.js';
 import { throughOurEngine } from './clone-twin.js';
 
 const SECTOR = 512;
@@ -160,12 +160,8 @@ describe.runIf(requireKernel())('beside the kernel', () => {
   it('the engine answers, reports, marks and stores the same', { timeout: 900_000 }, async () => {
     const operations = [...LIFE, ...FAILING, ...READ_ONLY, ...COMPLETION];
     using scratch = openScratch();
-    const disks = ['metadata.img', 'source.img', 'destination.img'].map((name) => scratch.path(name));
     const source = noise(20261128, SIZE);
-    writeFileSync(disks[0]!, new Uint8Array(NR_METADATA_BLOCKS * 4096));
-    writeFileSync(disks[1]!, source);
-    writeFileSync(disks[2]!, '');
-    truncateSync(disks[2]!, SIZE);
+    const disks = newDisks(scratch, source);
     const { console } = await runGuest({ guest: 'clone-twin', disks, env: { OPERATIONS: operations.join('\n') } });
     const theirs = findings(console);
 
@@ -183,22 +179,18 @@ describe.runIf(requireKernel())('beside the kernel', () => {
 
     // What is on the disks is the same as well.
     const kernels = CloneMetadata.open(
-      new MemoryMetadataDevice({ bytes: new Uint8Array(readFileSync(disks[0]!)), readOnly: true }),
+      new MemoryMetadataDevice({ bytes: new Uint8Array(readFileSync(disks[0])), readOnly: true }),
     );
     expect([kernels.isComplete, kernels.nrHydrated]).toEqual([true, NR_REGIONS]);
     const copy = new Uint8Array(SIZE);
     await destination.read(0, copy);
-    expect(Buffer.compare(copy, readFileSync(disks[2]!))).toBe(0);
+    expect(Buffer.compare(copy, readFileSync(disks[2]))).toBe(0);
   });
 
   it("the kernel and the engine go on with each other's clone, round after round", { timeout: 900_000 }, async () => {
     using scratch = openScratch();
-    const disks = ['metadata.img', 'source.img', 'destination.img'].map((name) => scratch.path(name));
     const source = noise(77, SIZE);
-    writeFileSync(disks[0]!, new Uint8Array(NR_METADATA_BLOCKS * 4096));
-    writeFileSync(disks[1]!, source);
-    writeFileSync(disks[2]!, '');
-    truncateSync(disks[2]!, SIZE);
+    const disks = newDisks(scratch, source);
     const model = source.slice(0, SECTORS * SECTOR);
 
     const NR_ROUNDS = 4;
@@ -208,12 +200,12 @@ describe.runIf(requireKernel())('beside the kernel', () => {
       apply(
         model,
         operations,
-        round === 0 ? undefined : new Uint8Array(readFileSync(disks[0]!)),
-        new Uint8Array(readFileSync(disks[2]!)),
+        round === 0 ? undefined : new Uint8Array(readFileSync(disks[0])),
+        new Uint8Array(readFileSync(disks[2])),
       );
       const found =
         round % 2 === 0
-          ? await oursOnFiles(disks as [string, string, string], operations)
+          ? await oursOnFiles(disks, operations)
           : findings(
               (await runGuest({ guest: 'clone-twin', disks, env: { OPERATIONS: operations.join('\n') } })).console,
             );
@@ -228,17 +220,31 @@ describe.runIf(requireKernel())('beside the kernel', () => {
       ).toEqual([`sum 0 ${sumOf(model)}`]);
 
       // What the other one says of it now, before it does anything.
-      const bytes = new Uint8Array(readFileSync(disks[0]!));
+      const bytes = new Uint8Array(readFileSync(disks[0]));
       const left = CloneMetadata.open(new MemoryMetadataDevice({ bytes, readOnly: true }));
       const [, hydratedAtEnd] =
         / (\d+)\/\d+ 0 /.exec(found.filter((line) => line.startsWith('status')).at(-1) ?? '') ?? [];
       expect(left.nrHydrated, who).toBe(Number(hydratedAtEnd));
       expect(left.isComplete, who).toBe(isLast);
     }
-    expect(Buffer.compare(readFileSync(disks[2]!).subarray(0, model.length), model)).toBe(0);
-    expect(Buffer.compare(readFileSync(disks[1]!), source)).toBe(0);
+    expect(Buffer.compare(readFileSync(disks[2]).subarray(0, model.length), model)).toBe(0);
+    expect(Buffer.compare(readFileSync(disks[1]), source)).toBe(0);
   });
 });
+
+/** Blank metadata, the source, an empty destination. */
+function newDisks(scratch: Scratch, source: Uint8Array): [string, string, string] {
+  const [metadata, image, destination] = [
+    scratch.path('metadata'),
+    scratch.path('source'),
+    scratch.path('destination'),
+  ];
+  writeFileSync(metadata, new Uint8Array(NR_METADATA_BLOCKS * 4096));
+  writeFileSync(image, source);
+  writeFileSync(destination, '');
+  truncateSync(destination, SIZE);
+  return [metadata, image, destination];
+}
 
 /** The lines `= KEY VALUE` of a guest, without the kernel's errors for which iogen and dmsetup have words of their own. */
 const findings = (console: string): string[] =>

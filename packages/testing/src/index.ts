@@ -39,4 +39,4 @@ export { seededRandom } from './seeded-random.js';
 export { SparseMetadataDevice } from './sparse-metadata-device.js';
 export { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from './test-certificate.js';
 export { VolatileMetadataDevice } from './volatile-metadata-device.js';
-export { Clock, sectorsOf, VolumeModel, valuesIn, type Writing } from './volume-model.js';
+export { Clock, sectorsOf, VolumeModel, valuesIn, type Writing, type WrittenSector } from './volume-model.js';

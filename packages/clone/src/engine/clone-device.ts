@@ -29,7 +29,7 @@ import { BackgroundHydration } from './background-hydration.js';
 import { CloneCore } from './clone-core.js';
 import type { CloneMode } from './clone-mode.js';
 import type { CloneEvents, CloneListener } from './events.js';
-import { type HydrationControls, sendMessage } from './messages.js';
+import { sendMessage } from './messages.js';
 import { type CloneDevices, type CloneOptions, requireU32, settingsOf } from './options.js';
 import { RegionIo } from './region-io.js';
 import { type CloneStatus, cloneStatus, cloneStatusLine } from './status.js';
@@ -47,7 +47,7 @@ const WINDOW = 4096;
  * Requests reject with a {@link CloneModeError} in modes that do not allow them, with a {@link HydrationError} when the region that they
  * need cannot be copied, flushes with an {@link AbortedChangesError} after a commit that failed.
  */
-export class CloneDevice implements DataDevice, HydrationControls {
+export class CloneDevice implements DataDevice {
   readonly name: string;
   readonly size: number;
   readonly readOnly: boolean;

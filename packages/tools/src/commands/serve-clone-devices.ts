@@ -21,7 +21,7 @@ import { NotFormattedError } from '@pdata/persistent-data';
 import { ToolError } from '../failure/tool-error.js';
 import { CLONE_IS_BUSY, withCloneInput } from '../io/clone-input.js';
 import { type OpenSource, sourceKind, withSource } from './serve-clone-source.js';
-import { refuseOneFile, withDataFile, withNewDataFile } from './serve-files.js';
+import { closingAfter, refuseOneFile, withDataFile, withNewDataFile } from './serve-files.js';
 
 /** Sectors; 64 KiB: what a write of 4 KiB has copied for it at most, and enough of it not to be waited for long. */
 export const DEFAULT_REGION_SIZE = 128;
@@ -108,7 +108,7 @@ async function started<T>(
           size,
           ...(regionSize === undefined ? {} : { regionSize }),
         });
-    return closing(clone, () => work({ clone, isNew, source }));
+    return closingAfter(clone, () => work({ clone, isNew, source }));
   };
   if (isNew && !existsSync(destination)) return withNewDataFile(destination, size, DESTINATION, go);
   return withDataFile(destination, 'write', DESTINATION, async (opened) => {
@@ -130,20 +130,7 @@ async function finished<T>(
     { source: destination, destination },
     { ...options, name: `clone in ${destination.name}`, ...(regionSize === undefined ? {} : { regionSize }) },
   );
-  return closing(clone, () => work({ clone, isNew: false, source: undefined }));
-}
-
-/** Closes the clone, and so commits it. What `work` throws is worth more than what closing does then. */
-async function closing<T>(clone: CloneDevice, work: () => Promise<T>): Promise<T> {
-  let outcome: T;
-  try {
-    outcome = await work();
-  } catch (error) {
-    await clone.close().catch(() => {});
-    throw error;
-  }
-  await clone.close();
-  return outcome;
+  return closingAfter(clone, () => work({ clone, isNew: false, source: undefined }));
 }
 
 /** As many blocks as the bits take, and as many again for a commit that changes all of them; files of them are sparse. */

@@ -10,7 +10,7 @@ import { isMetadataOf } from '../failure/foreign-content.js';
 import { ToolError } from '../failure/tool-error.js';
 import { inputStats, startOf } from '../io/metadata-input.js';
 import { withThinInput } from '../io/thin-input.js';
-import { refuseOneFile, withDataFile } from './serve-files.js';
+import { closingAfter, refuseOneFile, withDataFile } from './serve-files.js';
 import type { ThinExtent } from './serve-sizes.js';
 
 export interface PoolFiles {
@@ -58,7 +58,7 @@ export async function withPool<T>(
         const look = { ...known, nrDataBlocksOfDevice: Math.floor(data.size / (known.dataBlockSize * SECTOR_SIZE)) };
         refuseTooSmall(files.data, look);
         const pool = await ThinPool.open(metadata, data, { ...options, readOnly });
-        return closing(pool, () => work({ pool, look, readOnly }));
+        return closingAfter(pool, () => work({ pool, look, readOnly }));
       });
     });
   };
@@ -72,19 +72,6 @@ const POOL_IS_BUSY =
   'end what uses it first: deactivate the pool (LVM: lvchange -an VG/POOL), or stop the other server';
 
 const DATA_ADVICE = { what: 'data device', busy: POOL_IS_BUSY, insteadOfWriting: 'to read alone, give --read-only' };
-
-/** Closes the pool, and so commits it. What `work` throws is worth more than what closing does then. */
-async function closing<T>(pool: ThinPool, work: () => Promise<T>): Promise<T> {
-  let outcome: T;
-  try {
-    outcome = await work();
-  } catch (error) {
-    await pool.close().catch(() => {});
-    throw error;
-  }
-  await pool.close();
-  return outcome;
-}
 
 function lookAt(device: MetadataDevice): Omit<PoolLook, 'nrDataBlocksOfDevice'> {
   const metadata = opened(device);
