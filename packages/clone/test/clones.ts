@@ -1,7 +1,8 @@
 /** Clones' metadata in memory for tests, and the few steps that every test takes with it. */
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { BLOCK_SIZE, MemoryMetadataDevice } from '@pdata/device';
+import { MemoryMetadataDevice } from '@pdata/device';
+import { differentBlocks } from '@pdata/testing';
 import { expect } from 'vitest';
 import { CloneMetadata } from '../src/metadata/clone-metadata.js';
 
@@ -49,22 +50,7 @@ export function fixtureBytes(): Uint8Array {
 
 /** For whole media, which `toEqual` would compare byte by byte. */
 export function expectSameBytes(found: Uint8Array, expected: Uint8Array): void {
-  const different: number[] = [];
-  for (let at = 0; at < Math.max(found.length, expected.length); at += BLOCK_SIZE) {
-    if (Buffer.compare(found.subarray(at, at + BLOCK_SIZE), expected.subarray(at, at + BLOCK_SIZE)) !== 0) {
-      different.push(at / BLOCK_SIZE);
-    }
-  }
-  expect(different, 'blocks that differ').toEqual([]);
+  expect(differentBlocks(found, expected), 'blocks that differ').toEqual([]);
 }
 
-/** What `work` throws. */
-export function thrownBy(work: () => unknown): Error {
-  try {
-    work();
-  } catch (error) {
-    if (error instanceof Error) return error;
-    throw error;
-  }
-  throw new Error('nothing was thrown');
-}
+export { thrownBy } from '@pdata/testing';

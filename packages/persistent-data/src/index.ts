@@ -27,6 +27,7 @@ export {
 } from './block/block.js';
 export { BlockManager, type BlockManagerCounters, type BlockManagerOptions } from './block/block-manager.js';
 export { claimDevice, withWriterClaim } from './block/claim.js';
+export { superblockValidator } from './block/superblock-validator.js';
 export { isUnformatted, wipeSuperblock } from './block/unformatted.js';
 export { BTreeBuilder, type BuiltNode, buildTree } from './btree/build.js';
 export type { BTreeCursor } from './btree/cursor.js';

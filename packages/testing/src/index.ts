@@ -12,6 +12,7 @@ export {
   metadataDeviceConformance,
 } from './conformance/metadata-device-conformance.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
+export { differentBlocks } from './different-blocks.js';
 export {
   type DataFault,
   FaultyDataDevice,
@@ -38,5 +39,6 @@ export {
 export { seededRandom } from './seeded-random.js';
 export { SparseMetadataDevice } from './sparse-metadata-device.js';
 export { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from './test-certificate.js';
+export { thrownBy } from './thrown-by.js';
 export { VolatileMetadataDevice } from './volatile-metadata-device.js';
 export { Clock, sectorsOf, VolumeModel, valuesIn, type Writing, type WrittenSector } from './volume-model.js';

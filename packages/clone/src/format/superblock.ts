@@ -19,15 +19,12 @@
  *
  * Format: docs/format/clone.md, section 1.
  */
-import { CorruptBlockError } from '@pdata/device';
 import {
   type Block,
-  type BlockValidator,
-  checkChecksum,
   readSpaceMapRoot,
   type SpaceMapRoot,
-  sealHomeAndChecksum,
   setU64At,
+  superblockValidator,
   u64At,
   writeSpaceMapRoot,
 } from '@pdata/persistent-data';
@@ -35,7 +32,6 @@ import {
 export const CLONE_MAGIC = 0x8af27f64;
 export const CLONE_VERSION = 1;
 export const CLONE_SUPERBLOCK_CHECKSUM_XOR = 257649492;
-const STRUCTURE = 'clone superblock';
 /** What of the 128 bytes of a space-map root is used. */
 const SPACE_MAP_RECORD_SIZE = 32;
 const AT = {
@@ -96,18 +92,9 @@ export function writeCloneSuperblock({ view, bytes }: Block, superblock: CloneSu
   setU64At(view, AT.bitsetRoot, superblock.bitsetRoot);
 }
 
-/** Home number, magic, checksum: the order, and so the finding, of the kernel. The version is for who opens it to judge. */
-export const cloneSuperblockValidator: BlockValidator = {
-  structure: STRUCTURE,
-  check(block) {
-    const refuse = (field: 'blockNr' | 'magic', expected: number): never => {
-      const exact = block.view.getBigUint64(AT[field], true);
-      const found = exact <= Number.MAX_SAFE_INTEGER ? Number(exact) : exact;
-      throw new CorruptBlockError({ structure: STRUCTURE, blockNr: block.nr, field, found, expected });
-    };
-    if (u64At(block.view, AT.blockNr) !== block.nr) refuse('blockNr', block.nr);
-    if (u64At(block.view, AT.magic) !== CLONE_MAGIC) refuse('magic', CLONE_MAGIC);
-    checkChecksum(block, STRUCTURE, CLONE_SUPERBLOCK_CHECKSUM_XOR);
-  },
-  prepare: (block) => sealHomeAndChecksum(block, AT.blockNr, CLONE_SUPERBLOCK_CHECKSUM_XOR),
-};
+/** The version is for who opens it to judge. */
+export const cloneSuperblockValidator = superblockValidator(
+  'clone superblock',
+  CLONE_MAGIC,
+  CLONE_SUPERBLOCK_CHECKSUM_XOR,
+);
