@@ -24,7 +24,7 @@ export {
   setU64At,
   u64At,
 } from './block/block.js';
-export { BlockManager, type BlockManagerCounters, type BlockManagerOptions } from './block/block-manager.js';
+export { type BlockImage, BlockManager, type BlockManagerCounters, type BlockManagerOptions } from './block/block-manager.js';
 export { claimDevice } from './block/claim.js';
 export { BTreeBuilder, type BuiltNode, buildTree } from './btree/build.js';
 export type { BTreeCursor } from './btree/cursor.js';
@@ -71,10 +71,13 @@ export {
   openTransactionManagerOn,
 } from './space-map/open.js';
 export { readSpaceMapRoot, SPACE_MAP_ROOT_SIZE, type SpaceMapRoot, writeSpaceMapRoot } from './space-map/root.js';
+export { CommitPipeline, type CommitSource } from './transaction/commit-pipeline.js';
 export { AbortRequiredError, CountRangeError, NoSpaceError } from './transaction/errors.js';
-export type { SpaceMap } from './transaction/space-map.js';
+export type { Savepoint } from './transaction/savepoint.js';
+export type { SealableSpaceMap, SealedCounts, SpaceMap } from './transaction/space-map.js';
 export {
   type IncChildren,
   type MetadataSpaceMapInTransaction,
+  type SealedState,
   TransactionManager,
 } from './transaction/transaction-manager.js';
