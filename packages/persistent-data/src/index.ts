@@ -24,7 +24,12 @@ export {
   setU64At,
   u64At,
 } from './block/block.js';
-export { type BlockImage, BlockManager, type BlockManagerCounters, type BlockManagerOptions } from './block/block-manager.js';
+export {
+  type BlockImage,
+  BlockManager,
+  type BlockManagerCounters,
+  type BlockManagerOptions,
+} from './block/block-manager.js';
 export { claimDevice } from './block/claim.js';
 export { BTreeBuilder, type BuiltNode, buildTree } from './btree/build.js';
 export type { BTreeCursor } from './btree/cursor.js';
@@ -72,7 +77,7 @@ export {
 } from './space-map/open.js';
 export { readSpaceMapRoot, SPACE_MAP_ROOT_SIZE, type SpaceMapRoot, writeSpaceMapRoot } from './space-map/root.js';
 export { CommitPipeline, type CommitSource } from './transaction/commit-pipeline.js';
-export { AbortRequiredError, CountRangeError, NoSpaceError } from './transaction/errors.js';
+export { AbortRequiredError, CommitError, CountRangeError, NoSpaceError } from './transaction/errors.js';
 export type { Savepoint } from './transaction/savepoint.js';
 export type { SealableSpaceMap, SealedCounts, SpaceMap } from './transaction/space-map.js';
 export {
@@ -81,3 +86,4 @@ export {
   type SealedState,
   TransactionManager,
 } from './transaction/transaction-manager.js';
+export type { Progress, WorkOptions } from './work.js';

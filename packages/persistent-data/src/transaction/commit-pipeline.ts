@@ -45,7 +45,7 @@ interface Batch<S> {
 
 export class CommitPipeline<S extends SealedCounts> {
   readonly #source: CommitSource<S>;
-  #durable: SealedCounts;
+  #durable: S;
   /** Of the state that is durable. */
   #durableSequence = 0;
   #sequence = 0;
@@ -54,9 +54,14 @@ export class CommitPipeline<S extends SealedCounts> {
   #failure: unknown;
 
   /** @param durable the state that the device holds now, sealed */
-  constructor(source: CommitSource<S>, durable: SealedCounts) {
+  constructor(source: CommitSource<S>, durable: S) {
     this.#source = source;
     this.#durable = durable;
+  }
+
+  /** The last state known to be durable. */
+  get durable(): S {
+    return this.#durable;
   }
 
   /** What made a commit fail; nothing can be committed since. */
@@ -126,8 +131,14 @@ export class CommitPipeline<S extends SealedCounts> {
 
   #sealForWaiters(): Batch<S> | undefined {
     if (this.#waiting.length === 0) return undefined;
-    const state = this.#source.seal(); // first: those whose state cannot be sealed are still waiting, and are told
-    return { state, sequence: ++this.#sequence, waiters: this.#waiting.splice(0) };
+    const waiters = this.#waiting.splice(0);
+    try {
+      return { state: this.#source.seal(), sequence: ++this.#sequence, waiters };
+    } catch (error) {
+      // Nothing has been written of it: what is on its way goes on.
+      for (const waiter of waiters) waiter.reject(error);
+      return undefined;
+    }
   }
 
   #writeSuperblock({ state, sequence }: Batch<S>): void {

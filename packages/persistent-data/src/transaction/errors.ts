@@ -27,3 +27,9 @@ export class AbortRequiredError extends StoreError {
   override readonly name = 'AbortRequiredError';
   readonly code = 'ERR_ABORT_REQUIRED';
 }
+
+/** The commit did not reach the device. What is shown from here on is the last commit, read-only. `cause` says why. */
+export class CommitError extends StoreError {
+  override readonly name = 'CommitError';
+  readonly code = 'ERR_COMMIT';
+}

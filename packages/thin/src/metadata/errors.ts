@@ -1,6 +1,8 @@
 /** What can be wrong with a request to a pool's metadata, besides corrupt blocks, failing devices and lack of space. */
 import { StoreError } from '@pdata/device';
 
+export { CommitError } from '@pdata/persistent-data';
+
 /** The device holds no thin metadata: block 0 is all zero. */
 export class NotFormattedError extends StoreError {
   override readonly name = 'NotFormattedError';
@@ -45,12 +47,6 @@ export class PoolTimeError extends StoreError {
 export class ResizeError extends StoreError {
   override readonly name = 'ResizeError';
   readonly code = 'ERR_RESIZE';
-}
-
-/** The commit did not reach the device. What is shown from here on is the last commit, read-only. `cause` says why. */
-export class CommitError extends StoreError {
-  override readonly name = 'CommitError';
-  readonly code = 'ERR_COMMIT';
 }
 
 /** A change, or another commit, was asked for while an asynchronous commit is on its way. Nothing has happened; await it first. */
