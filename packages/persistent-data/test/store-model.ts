@@ -3,6 +3,7 @@
  * reopenings does to the one, it does to the other. Used by the model tests, and by the exploration of crashes.
  */
 import type { MetadataDevice } from '@pdata/device';
+import { NoSpaceError } from '@pdata/persistent-data';
 import {
   array,
   bitset,
@@ -141,7 +142,7 @@ export class StoreUnderModel {
   }
 
   /** One transaction of some random changes; now and then it is aborted, or a part of it undone. */
-  transaction(nrChanges: number): void {
+  transaction(nrChanges: number, room: 'is there' | 'may lack room' = 'is there'): void {
     const { store, random } = this;
     const before = this.model;
     this.model = copyPlainStore(before);
@@ -160,7 +161,7 @@ export class StoreUnderModel {
         if (random() < 0.15) throw abort;
       });
     } catch (error) {
-      if (error !== abort) throw error;
+      if (error !== abort && !(room === 'may lack room' && error instanceof NoSpaceError)) throw error;
       this.model = before;
     }
   }
