@@ -26,65 +26,65 @@ it.each([
   { seed: 1, history: 0, cacheBlocks: 4096 },
   { seed: 2, history: 2, cacheBlocks: 4096 },
   { seed: 3, history: 0, cacheBlocks: 32 },
-])('leave a state that a transaction left, whole (seed $seed, history $history, $cacheBlocks blocks cached)', async ({
-  seed,
-  history,
-  cacheBlocks,
-}) => {
-  const random = seededRandom(seed);
-  // Little room: what one commit lets go of is wanted by the next but one.
-  const options = { history, cacheBlocks, maxBlocks: NR_BLOCKS };
-  const initial = new Uint8Array(NR_BLOCKS * 4096);
-  const made = new StoreUnderModel(new MemoryMetadataDevice({ bytes: initial }), random, options);
-  await made.store.close();
+])(
+  'leave a state that a transaction left, whole (seed $seed, history $history, $cacheBlocks blocks cached)',
+  async ({ seed, history, cacheBlocks }) => {
+    const random = seededRandom(seed);
+    // Little room: what one commit lets go of is wanted by the next but one.
+    const options = { history, cacheBlocks, maxBlocks: NR_BLOCKS };
+    const initial = new Uint8Array(NR_BLOCKS * 4096);
+    const made = new StoreUnderModel(new MemoryMetadataDevice({ bytes: initial }), random, options);
+    await made.store.close();
 
-  const device = new RecordingMetadataDevice(new SlowDevice({ bytes: initial.slice() }));
-  const run = new StoreUnderModel(device, random, options);
-  const states = [wholePlainText(run.model)];
-  const promised: Promise<void>[] = [];
-  let nrOverlaps = 0;
-  let nrOnTheirWay = 0;
-  for (let step = 0; step < 100; step++) {
-    run.transaction(1 + Math.floor(random() * 4), 'may lack room');
-    states.push(wholePlainText(copyPlainStore(run.model)));
-    const what = random();
-    if (what < 0.6) {
-      const label = `${states.length - 1}`;
-      if (nrOnTheirWay++ > 0) nrOverlaps++;
-      promised.push(
-        run.store.commit().then(() => {
-          nrOnTheirWay--;
-          device.promise(label);
-        }),
-      );
-    } else if (what < 0.7) {
-      run.store.commitSync();
-      device.promise(`${states.length - 1}`);
+    const device = new RecordingMetadataDevice(new SlowDevice({ bytes: initial.slice() }));
+    const run = new StoreUnderModel(device, random, options);
+    const states = [wholePlainText(run.model)];
+    const promised: Promise<void>[] = [];
+    let nrOverlaps = 0;
+    let nrOnTheirWay = 0;
+    for (let step = 0; step < 100; step++) {
+      run.transaction(1 + Math.floor(random() * 4), 'may lack room');
+      states.push(wholePlainText(copyPlainStore(run.model)));
+      const what = random();
+      if (what < 0.6) {
+        const label = `${states.length - 1}`;
+        if (nrOnTheirWay++ > 0) nrOverlaps++;
+        promised.push(
+          run.store.commit().then(() => {
+            nrOnTheirWay--;
+            device.promise(label);
+          }),
+        );
+      } else if (what < 0.7) {
+        run.store.commitSync();
+        device.promise(`${states.length - 1}`);
+      }
+      if (random() < 0.5) await turns(1);
     }
-    if (random() < 0.5) await turns(1);
-  }
-  await Promise.all(promised);
-  expect(nrOverlaps).toBeGreaterThan(5);
-  const nrWritten = device.nrBlocksOf('write');
-  expect(nrWritten, 'blocks written, so that most were used more than once').toBeGreaterThan(2 * NR_BLOCKS);
+    await Promise.all(promised);
+    expect(nrOverlaps).toBeGreaterThan(5);
+    const nrWritten = device.nrBlocksOf('write');
+    expect(nrWritten, 'blocks written, so that most were used more than once').toBeGreaterThan(2 * NR_BLOCKS);
 
-  // Promises of commits that overlap may be noted in another order than the states: the latest counts.
-  let nrImages = 0;
-  let nrNewer = 0;
-  for (const image of crashImages({ initial, operations: device.operations, seed, imagesPerInterval: 5 })) {
-    nrImages++;
-    try {
-      const reopened = MetadataStore.open(new MemoryMetadataDevice({ bytes: image.bytes }), modelSchema, options);
-      const found = wholeStoreText(reopened);
-      const least = Number(image.lastPromise ?? 0);
-      const index = states.indexOf(found, least);
-      if (index < 0) expect.fail(`a state that no transaction left since the promise of ${least}`);
-      if (index > least) nrNewer++;
-      expect((await reopened.check()).findings).toEqual([]);
-    } catch (error) {
-      throw new Error(`after a ${image.description}`, { cause: error });
+    // Promises of commits that overlap may be noted in another order than the states: the latest counts.
+    let nrImages = 0;
+    let nrNewer = 0;
+    for (const image of crashImages({ initial, operations: device.operations, seed, imagesPerInterval: 5 })) {
+      nrImages++;
+      try {
+        const reopened = MetadataStore.open(new MemoryMetadataDevice({ bytes: image.bytes }), modelSchema, options);
+        const found = wholeStoreText(reopened);
+        const least = Number(image.lastPromise ?? 0);
+        const index = states.indexOf(found, least);
+        if (index < 0) expect.fail(`a state that no transaction left since the promise of ${least}`);
+        if (index > least) nrNewer++;
+        expect((await reopened.check()).findings).toEqual([]);
+      } catch (error) {
+        throw new Error(`after a ${image.description}`, { cause: error });
+      }
     }
-  }
-  expect(nrImages).toBeGreaterThan(100);
-  expect(nrNewer).toBeGreaterThan(0);
-}, 30_000);
+    expect(nrImages).toBeGreaterThan(100);
+    expect(nrNewer).toBeGreaterThan(0);
+  },
+  30_000,
+);

@@ -11,9 +11,9 @@ import {
   MetadataStore,
   nested,
   record,
+  type StoreOptions,
   schema,
   spaceMap,
-  type StoreOptions,
   struct,
   type Transaction,
   u32,
@@ -94,9 +94,11 @@ type Readable = Pick<WritableCollections<Shape>, 'numbers' | 'records' | 'owners
 const recordKey = (a: number, b: number): string => `${`${a}`.padStart(10, '0')}:${`${b}`.padStart(16, '0')}`;
 
 /** The same, of a state of the store. */
-export function storeText(c: {
-  [Name in keyof Readable]: Partial<Readable[Name]> & unknown;
-}): string {
+export function storeText(
+  c: {
+    [Name in keyof Readable]: Partial<Readable[Name]> & unknown;
+  },
+): string {
   const { numbers, records, owners, bits, slots, trees } = c as Readable;
   return JSON.stringify([
     [...numbers].map(([key, { a }]) => [key, a]),
@@ -110,7 +112,9 @@ export function storeText(c: {
 
 /** Names and all their states, as text. */
 export const wholePlainText = ({ main, names }: PlainStore): string =>
-  [plainText(main), ...[...names].sort().map(([name, { kind, state }]) => `${name} ${kind} ${plainText(state)}`)].join('\n');
+  [plainText(main), ...[...names].sort().map(([name, { kind, state }]) => `${name} ${kind} ${plainText(state)}`)].join(
+    '\n',
+  );
 
 export function wholeStoreText(store: ModelStore): string {
   const named = store
@@ -149,7 +153,9 @@ export class StoreUnderModel {
     const abort = new Error('aborted on purpose');
     try {
       store.transaction((collections, tx) => {
-        const target = this.#pick([...this.model.names].filter(([, { kind }]) => kind === 'clone').map(([name]) => name));
+        const target = this.#pick(
+          [...this.model.names].filter(([, { kind }]) => kind === 'clone').map(([name]) => name),
+        );
         const [c, plain] =
           target !== undefined && random() < 0.3
             ? [tx.on(target), this.#stateOf(target)]
@@ -228,7 +234,8 @@ export class StoreUnderModel {
           break;
         case 2: {
           c.numbers.deleteRange({ from: key * 5, to: key * 5 + 60 });
-          for (const known of plain.numbers.keys()) if (known >= key * 5 && known < key * 5 + 60) plain.numbers.delete(known);
+          for (const known of plain.numbers.keys())
+            if (known >= key * 5 && known < key * 5 + 60) plain.numbers.delete(known);
           break;
         }
         case 3:

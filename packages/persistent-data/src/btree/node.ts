@@ -38,7 +38,7 @@ const STRUCTURE = 'btree node';
 const HEADER_SIZE = 32;
 const AT = { flags: 4, blockNr: 8, nrEntries: 16, maxEntries: 20, valueSize: 24, keys: HEADER_SIZE } as const;
 /** Bytes of a key. */
-const KEY_SIZE = 8;
+export const KEY_SIZE = 8;
 
 /** With fewer, a full node could not be split into two that have room. */
 export const LEAST_MAX_ENTRIES = 3;
