@@ -1,6 +1,7 @@
 /** States that are kept: what only they have in use is not handed out, however many there are, until they are released. */
-import { BTree, type DataSpaceMap, type SealableSpaceMap, type SealedCounts } from '@pdata/persistent-data';
+
 import { MemoryMetadataDevice } from '@pdata/device';
+import { BTree, type DataSpaceMap, type SealableSpaceMap, type SealedCounts } from '@pdata/persistent-data';
 import { seededRandom } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { SmallTarget } from './small-target.js';
@@ -8,7 +9,10 @@ import { numbers } from './values.js';
 
 const kinds = ['metadata', 'data'] as const;
 
-function mapOf(kind: (typeof kinds)[number], nr = 120): { target: SmallTarget; map: SealableSpaceMap; seal: () => SealedCounts } {
+function mapOf(
+  kind: (typeof kinds)[number],
+  nr = 120,
+): { target: SmallTarget; map: SealableSpaceMap; seal: () => SealedCounts } {
   const nrBlocks = kind === 'metadata' ? nr : 3000;
   const target = SmallTarget.format(new MemoryMetadataDevice({ nrBlocks }), {
     cacheBlocks: 64,
@@ -64,7 +68,8 @@ describe.each(kinds)('a %s space map', (kind) => {
       const what = random();
       if (what < 0.5 && inUse.size < 60) {
         const nr = map.newBlock();
-        for (const state of states) expect(state.inUse.has(nr), `block ${nr}, which a sealed state has in use`).toBe(false);
+        for (const state of states)
+          expect(state.inUse.has(nr), `block ${nr}, which a sealed state has in use`).toBe(false);
         inUse.add(nr);
       } else if (what < 0.85) {
         const [nr] = [...inUse].sort(() => random() - 0.5);

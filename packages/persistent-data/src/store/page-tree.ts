@@ -98,7 +98,7 @@ export class PageTree {
     return isKeyAt(leaf, this.index, key) ? this.valueAt(leaf, this.index, decode) : undefined;
   }
 
-  /** @internal The value of an entry of a leaf. */
+  /** The value of entry `index` of `leaf`. */
   valueAt<V>(leaf: Block, index: number, decode: (view: DataView, at: number, length: number) => V): V {
     const place = placeOf(leaf, index, this.#place);
     if (place.chain === 0) return decode(leaf.view, place.at, place.length);

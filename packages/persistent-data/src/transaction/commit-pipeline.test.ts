@@ -1,12 +1,11 @@
 import { MemoryMetadataDevice } from '@pdata/device';
 import { FaultyMetadataDevice, RecordingMetadataDevice } from '@pdata/testing';
 import { expect, it } from 'vitest';
-import { SmallTarget } from '../../test/small-target.js';
-import { superblockValidator } from '../../test/small-target.js';
-import { setU64At, u64At } from '../block/block.js';
-import { BlockManager } from '../block/block-manager.js';
-import { BTree } from '../btree/tree.js';
+import { SmallTarget, superblockValidator } from '../../test/small-target.js';
 import { numbers } from '../../test/values.js';
+import { setU64At, u64At } from '../block/block.js';
+import type { BlockManager } from '../block/block-manager.js';
+import { BTree } from '../btree/tree.js';
 import { CommitPipeline } from './commit-pipeline.js';
 import type { SealedCounts } from './space-map.js';
 

@@ -9,7 +9,10 @@ import { AbortRequiredError, NoSpaceError } from './errors.js';
 
 const text = (tree: BTree<number>): string => JSON.stringify([...tree]);
 
-function withTree(options: { nrBlocks?: number; cacheBlocks?: number } = {}): { target: SmallTarget; tree: BTree<number> } {
+function withTree(options: { nrBlocks?: number; cacheBlocks?: number } = {}): {
+  target: SmallTarget;
+  tree: BTree<number>;
+} {
   const { nrBlocks = 500, cacheBlocks = 64 } = options;
   const target = SmallTarget.format(new MemoryMetadataDevice({ nrBlocks }), { cacheBlocks });
   const tree = BTree.create(target.tm, numbers);
