@@ -76,6 +76,14 @@ export class BytesTree<K, V> extends OrderedTree<K, V, DataView> {
     return true;
   }
 
+  clear(): void {
+    this.change(BLOCKS_OF_A_CHANGE);
+    const { tm, keySize, hooks } = this.#tree;
+    this.#tree.delete();
+    this.#tree.root = PageTree.create(tm, keySize, hooks).root;
+    this.#length = 0;
+  }
+
   load(entries: Iterable<readonly [key: K, value: V]>): number {
     // Keys in ascending order fill leaf after leaf by themselves.
     let nr = 0;

@@ -6,7 +6,7 @@ import { BTree } from '../btree/tree.js';
 import { btreeReader, TwoWayCursor } from '../btree/two-way-cursor.js';
 import type { ValueType } from '../btree/value-type.js';
 import { BLOCKS_OF_A_CHANGE, type Scope } from './collection.js';
-import { OrderedTree } from './ordered-tree.js';
+import { OrderedTree, type Range } from './ordered-tree.js';
 
 const scratch = new DataView(new ArrayBuffer(2048));
 /** How often a bulk load sees to it that there is room: twice the blocks that so many entries can fill. */
@@ -90,6 +90,25 @@ export class NumberTree<V> extends OrderedTree<number, V, number> {
     tm.dec(empty);
     this.#length = nr;
     return nr;
+  }
+
+  override deleteRange(range: Range<number>): number {
+    const { from, above, to, through, reverse = false, limit } = range;
+    if (reverse || limit !== undefined || (from ?? above ?? to ?? through) === undefined)
+      return super.deleteRange(range);
+    this.change(BLOCKS_OF_A_CHANGE);
+    const begin = Math.max(0, from ?? (above === undefined ? 0 : above + 1));
+    const nr = this.#tree.removeRange(begin, to ?? (through === undefined ? Number.POSITIVE_INFINITY : through + 1));
+    this.#length -= nr;
+    return nr;
+  }
+
+  clear(): void {
+    this.change(BLOCKS_OF_A_CHANGE);
+    const { tm, type } = this.#tree;
+    this.#tree.delete();
+    this.#tree.root = BTree.create(tm, type).root;
+    this.#length = 0;
   }
 
   /** The new value, in `scratch`, refers to units once more, unless it takes the place of one that refers to the same. */

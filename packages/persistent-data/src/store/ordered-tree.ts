@@ -113,7 +113,15 @@ export abstract class OrderedTree<K, V, E> extends Collection implements Tree<K,
     return this.entries();
   }
 
+  /** @internal Removes everything at once. */
+  abstract clear(): void;
+
   deleteRange(range: Range<K>): number {
+    if (Object.values(range).every((bound) => bound === undefined || bound === false)) {
+      const all = this.length;
+      if (all > 0) this.clear();
+      return all;
+    }
     let nr = 0;
     for (const key of this.keys(range)) if (this.delete(key)) nr++;
     return nr;
