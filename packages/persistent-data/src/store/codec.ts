@@ -177,12 +177,13 @@ export function unit(map: string): Codec<number | undefined> {
   };
 }
 
-type Fields = Readonly<Record<string, Codec<unknown>>>;
+/** Names and codecs of a struct. */
+export type StructFields = Readonly<Record<string, Codec<unknown>>>;
 /** What a struct of these fields decodes to. */
-export type Struct<F extends Fields> = { -readonly [Name in keyof F]: Decoded<F[Name]> };
+export type Struct<F extends StructFields> = { -readonly [Name in keyof F]: Decoded<F[Name]> };
 
 /** Several named values, one after the other. */
-export function struct<F extends Fields>(fields: F): Codec<Struct<F>> {
+export function struct<F extends StructFields>(fields: F): Codec<Struct<F>> {
   const places: { name: string; codec: Codec<unknown>; offset: number }[] = [];
   let size = 0;
   for (const [name, codec] of Object.entries(fields)) {

@@ -19,7 +19,8 @@ export interface Difference<K, V> {
   readonly after: V | undefined;
 }
 
-type DifferencesOf<S> =
+/** The differences of a collection declared as `S`. */
+export type DifferencesOf<S> =
   S extends BTreeSpec<infer K, infer V>
     ? Iterable<Difference<K, V>>
     : S extends ArraySpec<infer V>

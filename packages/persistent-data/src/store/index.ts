@@ -15,6 +15,7 @@ export {
   f64,
   i32,
   type Struct,
+  type StructFields,
   struct,
   text,
   type UnitPlace,
@@ -24,9 +25,9 @@ export {
   u64,
   unit,
 } from './codec.js';
-export type { Difference, Differences } from './difference.js';
+export type { Difference, Differences, DifferencesOf } from './difference.js';
 export { NameError, NotAStoreError, SchemaError, WrongTimeError } from './errors.js';
-export type { KeyCodec, KeyOf, KeySpec } from './key-codec.js';
+export type { KeyCodec, KeyOf, KeyPart, KeySpec } from './key-codec.js';
 export {
   type CommitOptions,
   MetadataStore,
@@ -47,6 +48,7 @@ export {
   type Collections,
   type NestedSpec,
   nested,
+  type ReadableCollection,
   type ReadableCollections,
   type RecordSpec,
   record,
@@ -55,6 +57,7 @@ export {
   schema,
   spaceMap,
   type UpgradeContext,
+  type WritableCollection,
   type WritableCollections,
 } from './schema.js';
 export type { CollectionStatistics } from './statistics.js';

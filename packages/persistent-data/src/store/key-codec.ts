@@ -7,7 +7,8 @@ import { type Codec, type CodecDescription, codecOf, type Decoded } from './code
 
 /** One codec, or several for a compound key. Of the codecs `u8` to `u64`, `bool`, `bytes` and `text`. */
 export type KeySpec = KeyPart | readonly KeyPart[];
-type KeyPart = Codec<number> | Codec<boolean> | Codec<string> | Codec<Uint8Array>;
+/** A key, or a component of one. */
+export type KeyPart = Codec<number> | Codec<boolean> | Codec<string> | Codec<Uint8Array>;
 /** The key that a specification stands for. */
 export type KeyOf<K> = K extends readonly unknown[] ? { -readonly [I in keyof K]: Decoded<K[I]> } : Decoded<K>;
 

@@ -95,7 +95,8 @@ export const nested = <V>(shape: { readonly value: Codec<V> }): NestedSpec<V> =>
   value: shape.value,
 });
 
-type Writable<S> =
+/** A collection declared as `S`, as a transaction has it. */
+export type WritableCollection<S> =
   S extends BTreeSpec<infer K, infer V>
     ? Tree<K, V>
     : S extends NestedSpec<infer V>
@@ -107,7 +108,8 @@ type Writable<S> =
           : S extends SpaceMapSpec
             ? Units
             : never;
-type Readable<S> =
+/** A collection declared as `S`, as a view has it. */
+export type ReadableCollection<S> =
   S extends BTreeSpec<infer K, infer V>
     ? TreeView<K, V>
     : S extends NestedSpec<infer V>
@@ -119,10 +121,10 @@ type Readable<S> =
           : never;
 
 /** The collections of a schema as a transaction has them. */
-export type WritableCollections<C extends Collections> = { readonly [Name in keyof C]: Writable<C[Name]> };
+export type WritableCollections<C extends Collections> = { readonly [Name in keyof C]: WritableCollection<C[Name]> };
 /** The collections of a schema as a view has them; space maps belong to no state, and are not among them. */
 export type ReadableCollections<C extends Collections> = {
-  readonly [Name in keyof C as C[Name] extends SpaceMapSpec ? never : Name]: Readable<C[Name]>;
+  readonly [Name in keyof C as C[Name] extends SpaceMapSpec ? never : Name]: ReadableCollection<C[Name]>;
 };
 
 /** What an upgrade works with: one state, the current one or a clone. */
