@@ -20,15 +20,16 @@ export function checkApi({ update }) {
   for (const { folder, manifest, entries } of publishedPackages()) {
     const mainName = manifest.name.replace('@pdata/', '');
     for (const { subpath, types } of entries) {
-      const name = [mainName, subpath.slice(2)].filter(Boolean).join('-');
-      const mainEntry = subpath === '.' ? undefined : mainName;
+      const name = [mainName, subpath.slice(2).replaceAll('/', '-')].filter(Boolean).join('-');
+      // Of './store/node': the main entry, and './store'.
+      const above = subpath === '.' ? [] : [mainName, ...namesAbove(mainName, subpath)];
       reports.add(`${name}.api.md`);
       if (!existsSync(join(root, folder, types))) {
         console.error(`${manifest.name}: ${types} is missing; the build has to succeed first.`);
         nrWrong++;
         continue;
       }
-      nrWrong += entryIsTrue({ folder, manifest, types, name, mainEntry, update }) ? 0 : 1;
+      nrWrong += entryIsTrue({ folder, manifest, types, name, above, update }) ? 0 : 1;
     }
   }
   const known = existsSync(join(root, REPORTS)) ? readdirSync(join(root, REPORTS)) : [];
@@ -41,7 +42,12 @@ export function checkApi({ update }) {
   return nrWrong === 0 ? 0 : 1;
 }
 
-function entryIsTrue({ folder, manifest, types, name, mainEntry, update }) {
+function namesAbove(mainName, subpath) {
+  const parts = subpath.slice(2).split('/');
+  return parts.slice(1).map((_, index) => [mainName, ...parts.slice(0, index + 1)].join('-'));
+}
+
+function entryIsTrue({ folder, manifest, types, name, above, update }) {
   const fresh = join(cacheFolder, 'api');
   mkdirSync(fresh, { recursive: true });
   const found = [];
@@ -94,8 +100,8 @@ function entryIsTrue({ folder, manifest, types, name, mainEntry, update }) {
       found.push({ symbol, text: message.formatMessageWithLocation(root) });
     },
   });
-  // A sub-path may name what the main entry exports; its users import that from there.
-  const elsewhere = mainEntry === undefined ? '' : readFileSync(join(fresh, `${mainEntry}.api.md`), 'utf8');
+  // A sub-path may name what an entry above it exports; its users import that from there.
+  const elsewhere = above.map((entry) => readFileSync(join(fresh, `${entry}.api.md`), 'utf8')).join('\n');
   const problems = found.filter(({ symbol }) => symbol === undefined || !exportsName(elsewhere, symbol));
   for (const { text } of problems) console.error(`${manifest.name}: ${text}`);
 

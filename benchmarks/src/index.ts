@@ -2,6 +2,7 @@
  * `npm run bench` (or `pnpm bench`) at the root: our figures beside those of the peers, in one run on one machine.
  *
  *   core      btree lookup, insert, walk and one-key commits beside lmdb            core/core-suite.ts
+ *   store     the embedded store beside lmdb, better-sqlite3 and classic-level      store/store-suite.ts
  *   tools     thin_check, thin_dump, thin_restore beside the real 1.1.0 and 0.9.0   pools/pools-suite.ts
  *   memory    the largest memory of those, for pools of several sizes               pools/pools-suite.ts
  *   nbd       a thin volume over NBD beside qemu-nbd on qcow2                       nbd/nbd-suite.ts
@@ -24,11 +25,12 @@ import { measureMemory, measureTimes, memoryTable, type PoolsSuiteOptions, times
 import { randomPool } from './pools/random-pools.js';
 import { cacheDirectory, ourPrograms, realPrograms } from './pools/thin-tools.js';
 import { heading } from './report.js';
+import { benchmarkStore } from './store/store-suite.js';
 
 const USAGE = `usage: pnpm bench [OPTIONS]
-  --only core,tools,memory,nbd,snapshot,clone   only these (default: all)
+  --only core,store,tools,memory,nbd,snapshot,clone   only these (default: all)
   --runs N                    runs of each work and contender (default 5; memory 3 at most)
-  --keys N                    keys of the core operations (default 1000000)
+  --keys N                    keys of the core operations and of the store (default 1000000)
   --mappings N                mappings of the pool that is timed (default 4000000)
   --memory-mappings N,N,…     pools whose memory is measured (default 1000000,4000000,8000000)
   --disk MIB                  disk that is served over NBD (default 4096)
@@ -40,7 +42,7 @@ const USAGE = `usage: pnpm bench [OPTIONS]
   --work DIR                  where stores and outputs are written (default: the same); on another kind of disk, or none
   --without NAME              leave a contender out: 0.9.0 or 1.1.0; may be repeated`;
 
-const SUITES = ['core', 'tools', 'memory', 'nbd', 'snapshot', 'clone'];
+const SUITES = ['core', 'store', 'tools', 'memory', 'nbd', 'snapshot', 'clone'];
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -83,6 +85,9 @@ async function main(): Promise<void> {
     console.log(heading(['pnpm bench', ...process.argv.slice(2)].join(' '), runs, seed));
     if (suites.includes('core')) {
       show(benchmarkCore({ nrKeys: count('--keys', values.keys), nrCommits: 100, runs, seed, directory, progress }));
+    }
+    if (suites.includes('store')) {
+      show(await benchmarkStore({ nrKeys: count('--keys', values.keys), runs, seed, directory, progress }));
     }
     const real = (['1.1.0', '0.9.0'] as const).filter((name) => !values.without.includes(name)).map(realPrograms);
     const contenders = [ourPrograms(), ...real];

@@ -25,7 +25,12 @@ export {
   setU64At,
   u64At,
 } from './block/block.js';
-export { BlockManager, type BlockManagerCounters, type BlockManagerOptions } from './block/block-manager.js';
+export {
+  type BlockImage,
+  BlockManager,
+  type BlockManagerCounters,
+  type BlockManagerOptions,
+} from './block/block-manager.js';
 export { claimDevice, withWriterClaim } from './block/claim.js';
 export { superblockValidator } from './block/superblock-validator.js';
 export { isUnformatted, wipeSuperblock } from './block/unformatted.js';
@@ -74,8 +79,10 @@ export {
   openTransactionManagerOn,
 } from './space-map/open.js';
 export { readSpaceMapRoot, SPACE_MAP_ROOT_SIZE, type SpaceMapRoot, writeSpaceMapRoot } from './space-map/root.js';
+export { CommitPipeline, type CommitSource } from './transaction/commit-pipeline.js';
 export { AbortRequiredError, CountRangeError, NoSpaceError } from './transaction/errors.js';
-export type { SpaceMap } from './transaction/space-map.js';
+export type { Savepoint } from './transaction/savepoint.js';
+export type { SealableSpaceMap, SealedCounts, SpaceMap } from './transaction/space-map.js';
 export {
   CommitError,
   CommitRunningError,
@@ -85,5 +92,7 @@ export {
 export {
   type IncChildren,
   type MetadataSpaceMapInTransaction,
+  type SealedState,
   TransactionManager,
 } from './transaction/transaction-manager.js';
+export type { Progress, WorkOptions } from './work.js';

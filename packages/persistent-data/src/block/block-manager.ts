@@ -41,6 +41,13 @@ const FRAMES_PER_SEGMENT = 256;
 /** Longest run handed to the device in one request: 1 MiB. */
 const MAX_RUN = 256;
 
+/** What a block held, and as what it was known; undefined when only the device knew it. */
+export interface BlockImage {
+  readonly nr: number;
+  readonly bytes: Uint8Array;
+  readonly validator: BlockValidator | undefined;
+}
+
 export class BlockManager {
   readonly device: MetadataDevice;
   readonly counters: BlockManagerCounters = { nrRead: 0, nrWritten: 0, nrFlushes: 0 };
@@ -130,7 +137,7 @@ export class BlockManager {
     if (frame > 0) {
       const block = this.#frames[frame] as Block;
       if (block.validator === validator) {
-        block.lastUsed = this.#operation;
+        if (block.lastUsed !== this.#operation) block.lastUsed = this.#operation; // not to dirty a line for nothing
         return block;
       }
     }
@@ -189,6 +196,36 @@ export class BlockManager {
     this.#writeDirty(false);
     await this.device.flushAsync();
     this.counters.nrFlushes++;
+  }
+
+  /** What block `nr` holds, with all changes, for `restore` to put back. */
+  image(nr: number): BlockImage {
+    const frame = this.#frameOf[nr] as number;
+    if (frame > 0) {
+      const { bytes, validator } = this.#frames[frame] as Block;
+      return { nr, bytes: bytes.slice(), validator };
+    }
+    const bytes = new Uint8Array(BLOCK_SIZE);
+    this.device.read(nr, bytes); // written early, and so sealed
+    return { nr, bytes, validator: undefined };
+  }
+
+  /** Gives a block the content that it had. */
+  restore({ nr, bytes, validator }: BlockImage): void {
+    if (validator !== undefined) {
+      this.#overwrite(nr, validator).bytes.set(bytes);
+      return;
+    }
+    this.forget(nr);
+    this.#refuseIfReadOnly();
+    this.device.write(nr, bytes);
+    this.counters.nrWritten++;
+  }
+
+  /** Drops block `nr` from the cache, changes included: nothing leads to it any more. Not while an operation holds it. */
+  forget(nr: number): void {
+    const frame = this.#frameOf[nr] as number;
+    if (frame > 0) this.#release(this.#frames[frame] as Block, frame);
   }
 
   /** Forgets everything cached, changes included: what an abort does. */

@@ -4,6 +4,8 @@
  * `@pdata/thin` and `@pdata/clone` show how it is used.
  * @packageDocumentation
  */
+
+export type { Progress, WorkOptions } from '../work.js';
 export { ArrayAudit, type ArrayKind } from './check/array-audit.js';
 export { BitmapComparison, BitmapIndex, type SpaceMapKind } from './check/bitmap-comparison.js';
 export { BlockCensus, FIRST_TARGET_ROLE, type PointerSource, type Reached, Role } from './check/block-census.js';
@@ -49,4 +51,3 @@ export {
   type XmlTag,
 } from './text/xml-tag.js';
 export { XmlWindow } from './text/xml-window.js';
-export type { Progress, WorkOptions } from './work.js';

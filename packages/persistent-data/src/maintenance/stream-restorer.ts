@@ -8,7 +8,7 @@
 import { type MetadataDevice, ReadOnlyError } from '@pdata/device';
 import { wipeSuperblock } from '../block/unformatted.js';
 import { NoSpaceError } from '../transaction/errors.js';
-import type { Progress, WorkOptions } from './work.js';
+import type { Progress, WorkOptions } from '../work.js';
 
 /** Bytes of text between two reports. */
 const REPORT_EVERY = 1 << 20;

@@ -45,6 +45,8 @@ export interface BitmapIndex {
   add(bitmapNr: number, entry: IndexEntry): void;
   /** Bitmap `bitmapNr` was copied, for the first time in this transaction. */
   moved?(bitmapNr: number, state: BitmapState): void;
+  /** The bitmaps `bitmapNr` of the other states that are kept, besides that of the last commit. */
+  sealed?(bitmapNr: number): readonly number[];
 }
 
 export const refCountType: ValueType<number> = {
@@ -52,6 +54,8 @@ export const refCountType: ValueType<number> = {
   decode: (view, at) => view.getUint32(at, true),
   encode: (view, at, count) => view.setUint32(at, count, true),
 };
+
+const NONE: readonly number[] = [];
 
 export class BitmapCounts {
   readonly tm: TransactionManager;
@@ -171,7 +175,7 @@ export class BitmapCounts {
     this.nrBlocks = nrBlocks;
   }
 
-  /** The first block in `begin`..`end` (exclusive) that is free now and was free in the last commit; -1 for none. */
+  /** The first block in `begin`..`end` (exclusive) that is free now, and in the last commit and all states kept; -1 for none. */
   findFree(begin: number, end: number, committedNrBlocks: number, trustHints = true): number {
     const last = Math.ceil(end / ENTRIES_PER_BITMAP);
     for (let bitmapNr = Math.floor(begin / ENTRIES_PER_BITMAP); bitmapNr < last; bitmapNr++) {
@@ -182,18 +186,40 @@ export class BitmapCounts {
       let from = Math.max(begin - first, 0);
       if (trustHints) from = Math.max(from, state.noneFreeBefore);
       const committedFrom = first < committedNrBlocks ? state.committedBlockNr : 0;
-      const found = this.#findFreeInBoth(state.blockNr, committedFrom, from, stop);
+      const others = this.index.sealed?.(bitmapNr) ?? NONE;
+      const found = this.#findFreeInAll(state.blockNr, committedFrom, others, from, stop);
       if (found >= 0) return first + found;
     }
     return -1;
   }
 
-  #findFreeInBoth(bitmapNr: number, committedBitmapNr: number, from: number, to: number): number {
+  /** How many blocks `findFree` would find one after the other. O(blocks). */
+  countFree(committedNrBlocks: number): number {
+    let nr = 0;
+    for (let found = -1; ; nr++) {
+      found = this.findFree(found + 1, this.nrBlocks, committedNrBlocks);
+      if (found < 0) return nr;
+    }
+  }
+
+  #findFreeInAll(
+    bitmapNr: number,
+    committedBitmapNr: number,
+    others: readonly number[],
+    from: number,
+    to: number,
+  ): number {
     const { blocks } = this.tm;
     for (let entry = from; ; entry++) {
       entry = findFreeEntry(blocks.read(bitmapNr, bitmapValidator), entry, to);
-      if (entry < 0 || committedBitmapNr === 0 || committedBitmapNr === bitmapNr) return entry;
-      if (bitmapEntry(blocks.read(committedBitmapNr, bitmapValidator), entry) === 0) return entry;
+      if (entry < 0) return entry;
+      if (committedBitmapNr !== 0 && committedBitmapNr !== bitmapNr) {
+        if (bitmapEntry(blocks.read(committedBitmapNr, bitmapValidator), entry) !== 0) continue;
+      }
+      let free = true;
+      for (let i = 0; i < others.length && free; i++)
+        free = bitmapEntry(blocks.read(others[i] as number, bitmapValidator), entry) === 0;
+      if (free) return entry;
     }
   }
 

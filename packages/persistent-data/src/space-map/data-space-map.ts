@@ -14,8 +14,9 @@ import { CorruptBlockError } from '@pdata/device';
 import { BTree } from '../btree/tree.js';
 import type { ValueType } from '../btree/value-type.js';
 import { NoSpaceError } from '../transaction/errors.js';
-import type { SpaceMap } from '../transaction/space-map.js';
+import type { SealableSpaceMap, SealedCounts } from '../transaction/space-map.js';
 import type { TransactionManager } from '../transaction/transaction-manager.js';
+import { nrBitmapsFor } from './bitmap.js';
 import { BitmapCounts, type BitmapIndex, type BitmapState, refCountType } from './bitmap-counts.js';
 import { INDEX_ENTRY_SIZE, type IndexEntry, readIndexEntry, writeIndexEntry } from './index-entry.js';
 import { refuseRange } from './range.js';
@@ -32,7 +33,9 @@ const MAX_CLEAN_ENTRIES = 4096;
 
 class DataIndex implements BitmapIndex {
   readonly tree: BTree<IndexEntry>;
-  readonly states = new Map<number, BitmapState>();
+  states = new Map<number, BitmapState>();
+  /** States that are kept, besides the one sealed last. */
+  older: readonly SealedState[] = [];
   #latestNr = -1;
   #latest: BitmapState | undefined;
 
@@ -72,6 +75,28 @@ class DataIndex implements BitmapIndex {
     this.tree.insert(bitmapNr, state);
   }
 
+  sealed(bitmapNr: number): readonly number[] {
+    if (this.older.length === 0) return NO_BITMAPS;
+    const { blockNr, committedBlockNr } = this.get(bitmapNr);
+    const found: number[] = [];
+    for (const { index, nrBlocks } of this.older) {
+      const older = bitmapNr < nrBitmapsFor(nrBlocks) ? (index.lookup(bitmapNr)?.blockNr ?? 0) : 0;
+      if (older !== 0 && older !== blockNr && older !== committedBlockNr && !found.includes(older)) found.push(older);
+    }
+    return found;
+  }
+
+  /** As they are now; the function returned puts them back. */
+  remember(): () => void {
+    const { root } = this.tree;
+    const states = [...this.states].map(([bitmapNr, state]) => [bitmapNr, { ...state }] as const);
+    return () => {
+      this.tree.root = root;
+      this.states = new Map(states.map(([bitmapNr, state]) => [bitmapNr, { ...state }]));
+      this.#latest = undefined;
+    };
+  }
+
   writeBack(): void {
     const dirty = [...this.states].filter(([, state]) => state.dirty).sort(([a], [b]) => a - b);
     for (const [bitmapNr, state] of dirty) {
@@ -80,7 +105,8 @@ class DataIndex implements BitmapIndex {
     }
   }
 
-  committed(): void {
+  /** From here on the entries of now are those to compare with. */
+  seal(): void {
     if (this.states.size > MAX_CLEAN_ENTRIES) {
       this.states.clear();
       this.#latest = undefined;
@@ -90,18 +116,28 @@ class DataIndex implements BitmapIndex {
   }
 }
 
-export class DataSpaceMap implements SpaceMap {
+const NO_BITMAPS: readonly number[] = [];
+
+/** A state that was sealed: the last commit, one on its way, one that is being read. */
+interface SealedState {
+  readonly index: BTree<IndexEntry>;
+  readonly nrBlocks: number;
+  kept: boolean;
+}
+
+export class DataSpaceMap implements SealableSpaceMap {
   readonly #tm: TransactionManager;
   readonly #index: DataIndex;
   readonly #counts: BitmapCounts;
   #cursor = 0;
-  #committedNrBlocks: number;
+  /** The state sealed last; without others it is the last commit. */
+  #latest: SealedState;
 
   private constructor(tm: TransactionManager, root: SpaceMapRoot, committed: boolean) {
     this.#tm = tm;
     this.#index = new DataIndex(new BTree(tm, indexEntryType, root.bitmapRoot));
     this.#counts = new BitmapCounts(tm, this.#index, root);
-    this.#committedNrBlocks = committed ? root.nrBlocks : 0;
+    this.#latest = this.#stateOf(root.bitmapRoot, committed ? root.nrBlocks : 0);
   }
 
   static open(tm: TransactionManager, root: SpaceMapRoot): DataSpaceMap {
@@ -123,12 +159,12 @@ export class DataSpaceMap implements SpaceMap {
 
   /** Blocks of the last commit: what may be handed out already. */
   get committedNrBlocks(): number {
-    return this.#committedNrBlocks;
+    return this.#latest.nrBlocks;
   }
 
   /** Frees of this transaction count at once, although those blocks are handed out only after the commit. */
   get nrFree(): number {
-    return Math.max(0, this.#committedNrBlocks - this.#counts.nrAllocated);
+    return Math.max(0, this.#latest.nrBlocks - this.#counts.nrAllocated);
   }
 
   get nrAllocated(): number {
@@ -191,8 +227,45 @@ export class DataSpaceMap implements SpaceMap {
 
   /** The committed state is now the current one. */
   committed(): void {
-    this.#index.committed();
-    this.#committedNrBlocks = this.#counts.nrBlocks;
+    this.#latest.kept = false; // the commit before this one
+    this.seal();
+  }
+
+  /** After `settle`, and together with the transaction manager's own `seal`. */
+  seal(): SealedCounts {
+    if (this.#latest.kept) this.#index.older = [...this.#index.older, this.#latest];
+    this.#index.seal();
+    const sealed = this.#stateOf(this.#index.tree.root, this.#counts.nrBlocks);
+    this.#latest = sealed;
+    return this.latestSealed();
+  }
+
+  latestSealed(): SealedCounts {
+    const sealed = this.#latest;
+    return {
+      release: () => {
+        sealed.kept = false; // the latest one stays until the next is sealed
+        this.#index.older = this.#index.older.filter((other) => other !== sealed);
+      },
+    };
+  }
+
+  remember(): () => void {
+    const putBack = this.#index.remember();
+    const cursor = this.#cursor;
+    const { nrBlocks, nrAllocated, overflow } = this.#counts;
+    const refCountRoot = overflow.root;
+    return () => {
+      putBack();
+      this.#cursor = cursor;
+      this.#counts.nrBlocks = nrBlocks;
+      this.#counts.nrAllocated = nrAllocated;
+      overflow.root = refCountRoot;
+    };
+  }
+
+  #stateOf(indexRoot: number, nrBlocks: number): SealedState {
+    return { index: new BTree(this.#tm, indexEntryType, indexRoot), nrBlocks, kept: true };
   }
 
   #each(begin: number, end: number, up: boolean): void {
@@ -210,7 +283,7 @@ export class DataSpaceMap implements SpaceMap {
   }
 
   #findFree(): number {
-    const committed = this.#committedNrBlocks;
+    const committed = this.#latest.nrBlocks;
     for (const [begin, end, hints] of [
       [this.#cursor, committed, true],
       [0, Math.min(this.#cursor, committed), true],

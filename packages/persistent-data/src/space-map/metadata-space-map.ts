@@ -19,6 +19,7 @@
 import { CorruptBlockError, invariant } from '@pdata/device';
 import { BTree } from '../btree/tree.js';
 import { NoSpaceError } from '../transaction/errors.js';
+import type { SealedCounts } from '../transaction/space-map.js';
 import type { MetadataSpaceMapInTransaction, TransactionManager } from '../transaction/transaction-manager.js';
 import { ENTRIES_PER_BITMAP, nrBitmapsFor } from './bitmap.js';
 import { BitmapCounts, type BitmapIndex, type BitmapState, refCountType } from './bitmap-counts.js';
@@ -95,7 +96,9 @@ class PendingCounts {
 
 /** All index entries of the metadata kind fit in one block, so they are all in memory. */
 class MetadataIndex implements BitmapIndex {
-  readonly states: BitmapState[] = [];
+  states: BitmapState[] = [];
+  /** States that are kept, besides the latest one sealed. */
+  older: readonly SealedState[] = [];
   readonly #blockNr: () => number;
 
   constructor(blockNr: () => number) {
@@ -117,6 +120,31 @@ class MetadataIndex implements BitmapIndex {
   add(bitmapNr: number, entry: IndexEntry): void {
     this.states[bitmapNr] = { ...entry, committedBlockNr: 0, dirty: true };
   }
+
+  sealed(bitmapNr: number): readonly number[] {
+    if (this.older.length === 0) return NO_BITMAPS;
+    const { blockNr, committedBlockNr } = this.get(bitmapNr);
+    const found: number[] = [];
+    for (const { bitmaps } of this.older) {
+      const older = bitmaps[bitmapNr];
+      if (older !== undefined && older !== blockNr && older !== committedBlockNr && !found.includes(older))
+        found.push(older);
+    }
+    return found;
+  }
+}
+
+const NO_BITMAPS: readonly number[] = [];
+
+/** A state that was sealed: the last commit, one on its way, one that is being read. */
+interface SealedState {
+  /** Its bitmaps; empty for the latest one, whose bitmaps the index entries remember. */
+  bitmaps: readonly number[];
+  readonly nrBlocks: number;
+  readonly nrAllocated: number;
+  /** Blocks that had ever been handed out when it was sealed. */
+  readonly nrHandedOut: number;
+  kept: boolean;
 }
 
 export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
@@ -133,9 +161,12 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
   /** Bootstrap mode hands out blocks below this one. */
   #bootstrapEnd = 0;
   #cursor: number;
-  #committedNrBlocks: number;
-  #committedNrAllocated: number;
-  #nrAllocatedSince = 0;
+  /** The state sealed last, and those before it that are kept still. Without others it is the last commit. */
+  #latest: SealedState;
+  /** Blocks handed out so far, ever. */
+  #nrHandedOut = 0;
+  /** What a count of the blocks that can be handed out found, and when. */
+  #counted: { readonly nrFree: number; readonly nrHandedOut: number } | undefined;
   #threshold: { nrFree: number; reached: () => void; below: boolean } | undefined;
 
   private constructor(tm: TransactionManager, root: SpaceMapRoot) {
@@ -145,8 +176,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
     this.#index = new MetadataIndex(() => this.#indexBlock);
     this.#counts = new BitmapCounts(tm, this.#index, root);
     this.#cursor = 0;
-    this.#committedNrBlocks = root.nrBlocks;
-    this.#committedNrAllocated = root.nrAllocated;
+    this.#latest = { bitmaps: [], nrBlocks: root.nrBlocks, nrAllocated: root.nrAllocated, nrHandedOut: 0, kept: true };
     tm.attach(this);
   }
 
@@ -187,8 +217,8 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
       map.inc(0, map.#cursor);
     });
     // Nothing is on the device yet, but what it is to say is known: from here on, free blocks can be told.
-    map.#committedNrBlocks = map.#counts.nrBlocks;
-    map.#committedNrAllocated = map.#counts.nrAllocated;
+    const { nrBlocks: nr, nrAllocated } = map.#counts;
+    map.#latest = { bitmaps: [], nrBlocks: nr, nrAllocated, nrHandedOut: map.#nrHandedOut, kept: true };
     return map;
   }
 
@@ -198,11 +228,20 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
 
   get nrFree(): number {
     // Blocks that a growth has added can be handed out at once, but are not counted before the commit.
-    return Math.max(0, this.#committedNrBlocks - this.#committedNrAllocated - this.#nrAllocatedSince);
+    return this.#nrObtainableOf(this.#latest.nrBlocks);
   }
 
   get nrObtainable(): number {
-    return Math.max(0, this.#counts.nrBlocks - this.#committedNrAllocated - this.#nrAllocatedSince);
+    return this.#nrObtainableOf(this.#counts.nrBlocks);
+  }
+
+  /**
+   * Counts the blocks that can be handed out, for the figures above to be exact: with states kept from before the last
+   * commit they are too low, by the blocks that came and went since. O(blocks).
+   */
+  countFree(): void {
+    invariant(this.#changing === 0 && !this.#bootstrap, 'counting while the space map is being changed');
+    this.#counted = { nrFree: this.#counts.countFree(this.#latest.nrBlocks), nrHandedOut: this.#nrHandedOut };
   }
 
   get nrAllocated(): number {
@@ -258,7 +297,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
     if (this.#bootstrap) return this.#bootstrapBlock();
     const found = this.#findFree();
     this.#cursor = found + 1;
-    this.#nrAllocatedSince++;
+    this.#nrHandedOut++;
     this.#request(1, found, found + 1);
     this.#checkThreshold();
     return found;
@@ -309,12 +348,73 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
   }
 
   committed(): void {
-    for (const state of this.#index.states) state.committedBlockNr = state.blockNr;
-    this.#committedIndexBlock = this.#indexBlock;
-    this.#committedNrBlocks = this.#counts.nrBlocks;
-    this.#committedNrAllocated = this.#counts.nrAllocated;
-    this.#nrAllocatedSince = 0;
+    this.#latest.kept = false; // the commit before this one
+    this.seal();
     if (this.#threshold !== undefined && this.nrFree > this.#threshold.nrFree) this.#threshold.below = false;
+  }
+
+  seal(): SealedCounts {
+    const { states, older } = this.#index;
+    if (this.#latest.kept) {
+      this.#latest.bitmaps = states.map(({ committedBlockNr }) => committedBlockNr).filter((nr) => nr !== 0);
+      this.#index.older = [...older, this.#latest];
+    }
+    for (const state of states) state.committedBlockNr = state.blockNr;
+    this.#committedIndexBlock = this.#indexBlock;
+    const { nrBlocks, nrAllocated } = this.#counts;
+    const sealed = { bitmaps: [], nrBlocks, nrAllocated, nrHandedOut: this.#nrHandedOut, kept: true };
+    this.#latest = sealed;
+    return this.latestSealed();
+  }
+
+  latestSealed(): SealedCounts {
+    const sealed = this.#latest;
+    return { release: () => this.#release(sealed) };
+  }
+
+  remember(): () => void {
+    invariant(this.#changing === 0 && !this.#bootstrap, 'remembering while the space map is being changed');
+    const [indexBlock, cursor, nrHandedOut, counted] = [
+      this.#indexBlock,
+      this.#cursor,
+      this.#nrHandedOut,
+      this.#counted,
+    ];
+    const states = this.#index.states.map((state) => ({ ...state }));
+    const { nrBlocks, nrAllocated, overflow } = this.#counts;
+    const refCountRoot = overflow.root;
+    return () => {
+      this.#indexBlock = indexBlock;
+      this.#cursor = cursor;
+      this.#nrHandedOut = nrHandedOut;
+      this.#counted = counted;
+      this.#index.states = states.map((state) => ({ ...state }));
+      this.#counts.nrBlocks = nrBlocks;
+      this.#counts.nrAllocated = nrAllocated;
+      overflow.root = refCountRoot;
+      // A change that failed half-way may have left these.
+      this.#pending.clear();
+      this.#changing = 0;
+      this.#bootstrap = false;
+    };
+  }
+
+  #release(sealed: SealedState): void {
+    sealed.kept = false; // the latest one stays until the next is sealed: that is what this transaction copies from
+    this.#index.older = this.#index.older.filter((other) => other !== sealed);
+  }
+
+  /** Of a map of `nrBlocks`, at least: as if nothing that was handed out since a state was sealed had come back. */
+  #nrObtainableOf(nrBlocks: number): number {
+    const handedOut = this.#nrHandedOut;
+    const left = (state: SealedState): number => nrBlocks - state.nrAllocated - (handedOut - state.nrHandedOut);
+    let nr = left(this.#latest);
+    if (this.#index.older.length > 0) {
+      for (const state of this.#index.older) nr = Math.min(nr, left(state));
+      if (this.#counted !== undefined)
+        nr = Math.max(nr, this.#counted.nrFree - (handedOut - this.#counted.nrHandedOut));
+    }
+    return Math.max(0, nr);
   }
 
   #writeIndex(): void {
@@ -367,7 +467,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
 
   #findFree(): number {
     const { nrBlocks } = this.#counts;
-    const committed = this.#committedNrBlocks;
+    const committed = this.#latest.nrBlocks;
     // From the cursor on, then from the start; then without the hints, which a foreign tool may have left wrong.
     for (const [begin, end, hints] of [
       [this.#cursor, nrBlocks, true],
@@ -391,7 +491,7 @@ export class MetadataSpaceMap implements MetadataSpaceMapInTransaction {
     if (this.#cursor >= this.#bootstrapEnd) {
       throw new NoSpaceError(
         'metadata',
-        this.#committedNrBlocks === 0
+        this.#latest.nrBlocks === 0
           ? `${this.#bootstrapEnd} blocks are too few for the metadata device ${this.#tm.blocks.device.name}: they do not even hold its space map`
           : `growing the metadata device ${this.#tm.blocks.device.name} to ${this.#bootstrapEnd} blocks adds too few to hold the bitmaps for them: grow it by more`,
       );

@@ -19,6 +19,9 @@
  * A change that fails half-way (device full, device failing, counts that contradict it) leaves counts that belong to neither
  * state: from then on nothing can be changed, or committed. The target aborts: it drops the cache and opens a new manager.
  *
+ * Beside that plain way there are savepoints (savepoint.ts), to which a transaction is rolled back, and `seal`, on which commits
+ * stand that others need not wait for (commit-pipeline.ts).
+ *
  * Not here: what the superblock says, and putting the roots into it; that is the target's.
  * Format: docs/format/block-and-transaction.md, sections 2 and 3.
  */
@@ -27,10 +30,11 @@ import type { Block, BlockValidator } from '../block/block.js';
 import type { BlockManager } from '../block/block-manager.js';
 import type { SpaceMapRoot } from '../space-map/root.js';
 import { AbortRequiredError } from './errors.js';
-import type { SpaceMap } from './space-map.js';
+import { Savepoint } from './savepoint.js';
+import type { SealableSpaceMap, SealedCounts } from './space-map.js';
 
 /** What the transaction manager asks of the map of its own device besides counting. */
-export interface MetadataSpaceMapInTransaction extends SpaceMap {
+export interface MetadataSpaceMapInTransaction extends SealableSpaceMap {
   /** What the superblock is to say after `settle`. */
   readonly root: SpaceMapRoot;
   /** `reached` is called when an allocation brings the free blocks down to `nrFree`, and again only after they rose above. */
@@ -39,10 +43,18 @@ export interface MetadataSpaceMapInTransaction extends SpaceMap {
   readonly nrBlocksToSettle: number;
   /** Blocks that can be had before the commit: besides the free ones those that a growth has added. */
   readonly nrObtainable: number;
+  /** Makes the two figures of free blocks exact where states are kept from before the last commit. O(blocks). */
+  countFree(): void;
   /** Writes what is kept in memory into blocks, so that the map's root describes this transaction. */
   settle(): void;
   /** The committed state is now the current one. */
   committed(): void;
+}
+
+/** A state that stays as it is until it is released. */
+export interface SealedState extends SealedCounts {
+  /** What a superblock is to say of the space map; final when the state was settled. */
+  readonly root: SpaceMapRoot;
 }
 
 /** Adds one reference to everything `copy` points at, because its original is still read by others. */
@@ -57,6 +69,8 @@ export class TransactionManager {
   #settled = false;
   /** What left this transaction half changed. An abort begins a new transaction manager. */
   #failure: unknown;
+  /** The innermost savepoint there is. */
+  #savepoint: Savepoint | undefined;
 
   constructor(blocks: BlockManager) {
     this.blocks = blocks;
@@ -79,6 +93,7 @@ export class TransactionManager {
     this.#refuseLate();
     try {
       const nr = this.spaceMap.newBlock();
+      this.#savepoint?.added(nr, this.#isShadow(nr));
       const block = this.blocks.zero(nr, validator);
       this.#addShadow(nr);
       return block;
@@ -98,10 +113,14 @@ export class TransactionManager {
     this.#refuseLate();
     this.blocks.read(nr, validator); // what cannot be read is refused before anything is counted
     const shared = this.spaceMap.isShared(nr);
-    if (!shared && this.#isShadow(nr)) return this.blocks.write(nr, validator);
+    if (!shared && this.#isShadow(nr)) {
+      this.#savepoint?.changes(nr);
+      return this.blocks.write(nr, validator);
+    }
     this.#refuseOutside(nr, nr + 1);
     try {
       const copyNr = this.spaceMap.newBlock();
+      this.#savepoint?.added(copyNr, this.#isShadow(copyNr));
       this.spaceMap.dec(nr);
       const copy = this.blocks.copy(nr, copyNr, validator);
       this.#addShadow(copyNr);
@@ -144,6 +163,41 @@ export class TransactionManager {
     const grown = new Uint8Array((this.blocks.nrBlocks + 7) >>> 3);
     grown.set(this.#shadows);
     this.#shadows = grown;
+  }
+
+  /**
+   * Seals the state of now: its blocks are not written again, and none that it has in use is handed out, until it is
+   * released. A transaction of its own begins. So a commit can be on its way, or a reader at work, while changes go on.
+   *
+   * @param settling whether the state is to be committed: the space map's root is final then
+   */
+  seal(settling: boolean): SealedState {
+    this.#refuseLate();
+    invariant(this.#savepoint === undefined, 'sealing a transaction that has a savepoint');
+    try {
+      if (settling) this.blocks.hold(() => this.spaceMap.settle());
+    } catch (error) {
+      this.#failed(error);
+    }
+    const { root } = this.spaceMap;
+    const counts = this.spaceMap.seal();
+    this.#shadows.fill(0);
+    return { root, release: () => counts.release() };
+  }
+
+  /** A point of the transaction that it can be rolled back to, without touching what came before. They nest. */
+  savepoint(): Savepoint {
+    this.#refuseLate();
+    const savepoint = new Savepoint(this.blocks, this.#savepoint, this.spaceMap.remember(), {
+      ended: (outer) => {
+        this.#savepoint = outer;
+      },
+      rolledBack: () => {
+        this.#failure = undefined;
+      },
+    });
+    this.#savepoint = savepoint;
+    return savepoint;
   }
 
   /** First half of a commit: afterwards everything but the superblock is durable, and the space map's root is final. */

@@ -1,5 +1,5 @@
 /** Tells how far a check is, a hundred times a stage at most, and stops it when it was aborted. */
-import type { WorkOptions } from '../work.js';
+import type { WorkOptions } from '../../work.js';
 
 const STEPS = 100;
 

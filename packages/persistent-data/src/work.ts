@@ -1,5 +1,5 @@
 /**
- * What every long piece of maintenance (check, dump, restore…) takes besides its input: somebody to tell how far it is, and
+ * What every long piece of work (check, dump, restore, backup…) takes besides its input: somebody to tell how far it is, and
  * a signal to stop. The work itself is synchronous and comes as generators, so that a program may run it in one go, and a
  * server or a page slice by slice, between which a signal can arrive.
  */

@@ -1,0 +1,111 @@
+/**
+ * The blocks of a store as a graph: for every kind of block, its validator, and where in it the numbers of other blocks stand. What
+ * walks a whole store (check, compact, statistics) stands on this, and needs to know nothing else of the formats.
+ */
+import { ARRAY_VALUES_AT, arrayBlockValidator, nrArrayEntries } from '../array/array-block.js';
+import type { Block, BlockValidator } from '../block/block.js';
+import { u64At } from '../block/block.js';
+import { isLeaf, nodeValidator, nrEntries, valueOffset } from '../btree/node.js';
+import { bitmapValidator } from '../space-map/bitmap.js';
+import { INDEX_ENTRY_SIZE } from '../space-map/index-entry.js';
+import type { UnitPlace } from './codec.js';
+import { NEXT_AT, overflowValidator } from './overflow.js';
+import { chainOffset, isPageLeaf, nrPageEntries, pageChildOffset, pageValidator, placeOf } from './page-node.js';
+
+/** What a walk is told of a block: the blocks it names, and the units it names. */
+export interface Visitor {
+  /** A u64 at `at` of the block names a block of that kind. */
+  block(at: number, kind: BlockKind): void;
+  /** A reference to a unit of a space map. */
+  unit(map: string, unit: number): void;
+}
+
+export interface BlockKind {
+  readonly validator: BlockValidator;
+  /** Reports what `block` names. */
+  visit(block: Block, visitor: Visitor): void;
+  /** What a leaf of the kind means to its collection: entries for statistics. */
+  readonly nrEntries?: (block: Block) => number;
+}
+
+/** Reports what a value at `at` names. */
+type ValueVisit = (block: Block, at: number, visitor: Visitor) => void;
+
+/** The nodes of a kernel's btree. */
+export function btreeKind(value?: ValueVisit): BlockKind {
+  const kind: BlockKind = {
+    validator: nodeValidator,
+    nrEntries: (block) => (isLeaf(block) ? nrEntries(block) : 0),
+    visit(block, visitor) {
+      const leaf = isLeaf(block);
+      if (leaf && value === undefined) return;
+      for (let i = 0; i < nrEntries(block); i++) {
+        const at = valueOffset(block, i);
+        if (!leaf) visitor.block(at, kind);
+        else value?.(block, at, visitor);
+      }
+    },
+  };
+  return kind;
+}
+
+/** The nodes of a page tree, and the chains of its long values. `value` sees those that are in a leaf. */
+export function pageKind(value?: ValueVisit): BlockKind {
+  const place = { at: 0, length: 0, chain: 0 };
+  const kind: BlockKind = {
+    validator: pageValidator,
+    nrEntries: (block) => (isPageLeaf(block) ? nrPageEntries(block) : 0),
+    visit(block, visitor) {
+      const leaf = isPageLeaf(block);
+      for (let i = 0; i < nrPageEntries(block); i++) {
+        if (!leaf) visitor.block(pageChildOffset(block, i), kind);
+        else if (chainOffset(block, i) !== 0) visitor.block(chainOffset(block, i), chainKind);
+        else value?.(block, placeOf(block, i, place).at, visitor);
+      }
+    },
+  };
+  return kind;
+}
+
+const chainKind: BlockKind = {
+  validator: overflowValidator,
+  visit(block, visitor) {
+    if (u64At(block.view, NEXT_AT) !== 0) visitor.block(NEXT_AT, chainKind);
+  },
+};
+
+/** A chain that is named from outside a tree. */
+export const overflowKind = chainKind;
+
+export function arrayKind(elementSize: number, value?: ValueVisit): BlockKind {
+  const blocks: BlockKind = {
+    validator: arrayBlockValidator,
+    nrEntries: nrArrayEntries,
+    visit(block, visitor) {
+      if (value === undefined) return;
+      for (let i = 0; i < nrArrayEntries(block); i++) value(block, ARRAY_VALUES_AT + elementSize * i, visitor);
+    },
+  };
+  return { ...btreeKind((_, at, visitor) => visitor.block(at, blocks)), nrEntries: () => 0 };
+}
+
+const bitmapKind: BlockKind = { validator: bitmapValidator, visit: () => {} };
+export const spaceMapIndexKind: BlockKind = {
+  ...btreeKind((_, at, visitor) => visitor.block(at, bitmapKind)),
+  nrEntries: () => 0,
+};
+export const refCountKind: BlockKind = { ...btreeKind(), nrEntries: () => 0 };
+export const metadataBitmapKind = bitmapKind;
+/** Bytes of an entry of a space map's index; the bitmap's number comes first. */
+export const BITMAP_ENTRY_SIZE = INDEX_ENTRY_SIZE;
+
+/** Reports the units that a value of a fixed size names; undefined when it names none. */
+export function unitVisit(units: readonly UnitPlace[]): ValueVisit | undefined {
+  if (units.length === 0) return undefined;
+  return (block, at, visitor) => {
+    for (const { map, offset } of units) {
+      const stored = u64At(block.view, at + offset);
+      if (stored > 0) visitor.unit(map, stored - 1);
+    }
+  };
+}

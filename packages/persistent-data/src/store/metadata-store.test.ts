@@ -1,0 +1,696 @@
+/** The store as its user sees it, one promise after the other. Random runs against a model are in test/store-model.test.ts. */
+import { ClosedError, DeviceBusyError, MemoryMetadataDevice } from '@pdata/device';
+import { describe, expect, expectTypeOf, it } from 'vitest';
+import {
+  array,
+  bitset,
+  btree,
+  bytes,
+  MetadataStore,
+  NameError,
+  NotAStoreError,
+  nested,
+  type Range,
+  type ReadableCollections,
+  record,
+  SchemaError,
+  type StoreOptions,
+  schema,
+  spaceMap,
+  struct,
+  type Tree,
+  u32,
+  u64,
+  unit,
+  type WritableCollections,
+  WrongTimeError,
+} from './index.js';
+
+const everything = schema({
+  version: 1,
+  collections: {
+    files: btree({ key: u64, value: struct({ size: u64, mtime: u64 }) }),
+    names: btree({ key: [u64, u32], value: record<{ name: string; tags?: string[]; body?: Uint8Array }>() }),
+    hashes: btree({ key: bytes(32), value: struct({ unit: unit('blocks'), length: u32 }) }),
+    notes: btree({ key: u64, value: record<string>() }),
+    used: bitset(),
+    slots: array(u32),
+    versions: nested({ value: u64 }),
+    blocks: spaceMap(),
+  },
+});
+
+it('keeps what every kind of collection was given, through a commit and a reopening', async () => {
+  const device = new MemoryMetadataDevice({ nrBlocks: 64 });
+  const store = MetadataStore.open(device, everything);
+  store.transaction((c) => {
+    c.files.set(7, { size: 100, mtime: 5 });
+    c.names.set([7, 1], { name: 'seven', tags: ['a'] });
+    c.names.set([7, 2], { name: 'big', body: new Uint8Array(20_000).fill(9) });
+    c.notes.set(3, 'three');
+    c.used.resize(100);
+    c.used.set(42);
+    c.slots.push(5);
+    c.slots.push(6);
+    c.versions.set(1, 10, 100);
+    c.versions.copyTree(1, 2);
+    c.versions.set(2, 10, 200);
+    c.blocks.extend(50);
+  });
+  await store.commit();
+  const unitNr = store.transaction((c) => {
+    const nr = c.blocks.allocate();
+    c.hashes.set(new Uint8Array(32).fill(1), { unit: nr, length: 9 });
+    c.blocks.release(nr);
+    return nr;
+  });
+  store.snapshot('monday');
+  store.transaction((c) => c.hashes.delete(new Uint8Array(32).fill(1)));
+  expect(store.collections.blocks.count(unitNr)).toBe(1);
+  await store.close();
+
+  const again = MetadataStore.open(device, everything);
+  const { files, names, notes, used, slots, versions, blocks } = again.collections;
+  expect(files.get(7)).toEqual({ size: 100, mtime: 5 });
+  expect([...names.keys()]).toEqual([
+    [7, 1],
+    [7, 2],
+  ]);
+  expect(names.get([7, 2])?.body?.length).toBe(20_000);
+  expect(notes.get(3)).toBe('three');
+  expect([used.length, used.nextSet(), used.count()]).toEqual([100, 42, 1]);
+  expect([...slots]).toEqual([5, 6]);
+  expect([...versions.trees()].map((tree) => [...versions.entries(tree)])).toEqual([[[10, 100]], [[10, 200]]]);
+  using monday = again.view('monday');
+  expect(monday.collections.hashes.get(new Uint8Array(32).fill(1))).toEqual({ unit: unitNr, length: 9 });
+  expect(again.collections.hashes.size).toBe(0);
+  expect(blocks.count(unitNr)).toBe(1);
+  expect((await again.check()).findings).toEqual([]);
+  again.drop('monday');
+  expect(blocks.count(unitNr)).toBe(0);
+  monday.close();
+  expect((await again.check()).findings).toEqual([]);
+  await again.close();
+});
+
+const small = schema({
+  version: 1,
+  collections: {
+    numbers: btree({ key: u64, value: u64 }),
+    pairs: btree({ key: [u32, u32], value: u32 }),
+    bits: bitset(),
+    slots: array(u32),
+    trees: nested({ value: u32 }),
+  },
+});
+const newStore = (options: StoreOptions = {}) =>
+  MetadataStore.open(new MemoryMetadataDevice({ nrBlocks: 256 }), small, options);
+
+describe('a transaction', () => {
+  it('leaves nothing behind when its body throws', () => {
+    const store = newStore();
+    store.transaction(({ numbers }) => numbers.set(1, 1));
+    expect(() =>
+      store.transaction(({ numbers, bits }, tx) => {
+        numbers.set(1, 2);
+        numbers.set(2, 2);
+        bits.resize(10);
+        tx.snapshot('s');
+        throw new Error('no');
+      }),
+    ).toThrow('no');
+    const { numbers, bits } = store.collections;
+    expect([[...numbers], bits.length, store.names()]).toEqual([[[1, 1]], 0, []]);
+  });
+
+  it('returns what its body returns, and takes no body that would go on later', () => {
+    const store = newStore();
+    expect(store.transaction(({ numbers }) => numbers.set(1, 1))).toBe(true);
+    expect(() =>
+      store.transaction(async ({ numbers }) => {
+        numbers.set(2, 2);
+      }),
+    ).toThrow('promise');
+    expect(store.collections.numbers.size).toBe(1);
+  });
+
+  it('refuses changes outside, another transaction inside, commits and views inside, and handles after its end', () => {
+    const store = newStore();
+    expect(() => store.collections.numbers.set(1, 1)).toThrow(WrongTimeError);
+    const tx = store.transaction((_, transaction) => {
+      expect(() => store.transaction(() => {})).toThrow(WrongTimeError);
+      expect(() => store.commitSync()).toThrow(WrongTimeError);
+      expect(() => store.view()).toThrow(WrongTimeError);
+      return transaction;
+    });
+    expect(() => tx.snapshot('late')).toThrow(WrongTimeError);
+  });
+
+  it('goes back to a savepoint, which is gone then, with those made after it', () => {
+    const store = newStore();
+    store.transaction(({ numbers }, tx) => {
+      numbers.set(1, 1);
+      const first = tx.savepoint();
+      numbers.set(2, 2);
+      const second = tx.savepoint();
+      numbers.set(3, 3);
+      first.rollback();
+      numbers.set(4, 4);
+      tx.savepoint();
+      expect(() => second.rollback()).toThrow(WrongTimeError);
+      expect(() => first.rollback()).toThrow(WrongTimeError);
+    });
+    expect([...store.collections.numbers.keys()]).toEqual([1, 4]);
+  });
+
+  it('stores no value that is none, and says which field', () => {
+    const store = MetadataStore.open(new MemoryMetadataDevice({ nrBlocks: 256 }), everything);
+    store.transaction(({ files, hashes, slots }) => {
+      expect(() => files.set(1, { size: -1, mtime: 0 })).toThrow('field size');
+      expect(() => files.set(2 ** 53, { size: 1, mtime: 0 })).toThrow(RangeError);
+      expect(() => hashes.set(new Uint8Array(31), { unit: undefined, length: 0 })).toThrow('31 bytes');
+      expect(() => slots.set(0, 1)).toThrow(RangeError);
+      expect(() => slots.push(2 ** 32)).toThrow(RangeError);
+    });
+    expect([store.collections.files.size, store.collections.hashes.size, store.collections.slots.length]).toEqual([
+      0, 0, 0,
+    ]);
+  });
+});
+
+describe('ranges', () => {
+  const keys = (range: Range<number>): number[] => {
+    const store = newStore();
+    store.transaction(({ numbers }) => {
+      for (let key = 0; key < 1000; key += 10) numbers.set(key, key);
+    });
+    return [...store.collections.numbers.keys(range)];
+  };
+
+  it.each([
+    { range: { from: 30, to: 60 }, found: [30, 40, 50] },
+    { range: { above: 30, through: 60 }, found: [40, 50, 60] },
+    { range: { from: 25, limit: 2 }, found: [30, 40] },
+    { range: { from: 970 }, found: [970, 980, 990] },
+    { range: { to: 20, reverse: true }, found: [10, 0] },
+    { range: { through: 20, above: 0, reverse: true }, found: [20, 10] },
+    { range: { from: 985, reverse: true }, found: [990] },
+    { range: { limit: 1, reverse: true }, found: [990] },
+    { range: { from: 60, to: 30 }, found: [] },
+    { range: { from: 2000 }, found: [] },
+  ])('give what lies in $range', ({ range, found }) => {
+    expect(keys(range)).toEqual(found);
+  });
+
+  it('of compound keys go by the first component, then the second, both ways', () => {
+    const store = newStore();
+    store.transaction(({ pairs }) => {
+      for (let a = 5; a > 0; a--) for (let b = 300; b > 0; b--) pairs.set([a, b], a * b);
+    });
+    const { pairs } = store.collections;
+    expect([...pairs.keys({ from: [2, 299], through: [3, 2] })]).toEqual([
+      [2, 299],
+      [2, 300],
+      [3, 1],
+      [3, 2],
+    ]);
+    expect([...pairs.keys({ to: [3, 2], limit: 2, reverse: true })]).toEqual([
+      [3, 1],
+      [2, 300],
+    ]);
+    expect([pairs.first(), pairs.last(), pairs.floor([3, 0]), pairs.ceiling([3, 301])]).toEqual([
+      [[1, 1], 1],
+      [[5, 300], 1500],
+      [[2, 300], 600],
+      [[4, 1], 4],
+    ]);
+  });
+
+  it('go on where they were when the collection is changed under them', () => {
+    const store = newStore();
+    store.transaction(({ numbers }) => {
+      for (let key = 0; key < 2000; key++) numbers.set(key, key);
+    });
+    store.transaction(({ numbers }) => {
+      const seen: number[] = [];
+      for (const [key] of numbers) {
+        seen.push(key);
+        numbers.delete(key);
+        if (key % 2 === 0) numbers.delete(key + 1);
+        if (key === 100) numbers.set(5000, 1);
+      }
+      expect(seen).toEqual([...Array.from({ length: 1000 }, (_, i) => 2 * i), 5000]);
+      expect(numbers.size).toBe(0);
+    });
+  });
+});
+
+describe('a view', () => {
+  it('shows its moment while others write, and says so when it is closed', async () => {
+    const store = newStore();
+    store.transaction(({ numbers }) => {
+      for (let key = 0; key < 5000; key++) numbers.set(key, 1);
+    });
+    const view = store.view();
+    for (let round = 2; round < 30; round++) {
+      store.transaction(({ numbers }) => {
+        for (let key = 0; key < 5000; key += 3) numbers.set(key, round);
+      });
+      await store.commit();
+    }
+    expect([...view.collections.numbers.values()].every((value) => value === 1)).toBe(true);
+    const entries = view.collections.numbers.entries();
+    entries.next();
+    view.close();
+    expect(() => entries.next()).toThrow(ClosedError);
+    expect(() => view.collections.numbers.get(1)).toThrow(ClosedError);
+  });
+
+  it('of a snapshot outlives the snapshot', async () => {
+    const store = newStore();
+    store.transaction(({ numbers }) => numbers.set(1, 1));
+    store.snapshot('s');
+    store.transaction(({ numbers }) => numbers.set(1, 2));
+    using view = store.view('s');
+    store.drop('s');
+    await store.commit();
+    store.transaction(({ numbers }) => {
+      for (let key = 0; key < 20_000; key++) numbers.set(key, 3);
+    });
+    await store.commit();
+    expect(view.collections.numbers.get(1)).toBe(1);
+  });
+
+  it('gives its blocks back when it is closed', async () => {
+    const store = newStore({ maxBlocks: 256 });
+    const fill = (value: number): void =>
+      store.transaction(({ numbers }) => {
+        for (let key = 0; key < 5000; key++) numbers.set(key, value);
+      });
+    fill(1);
+    await store.commit();
+    const view = store.view();
+    fill(2);
+    await store.commit();
+    expect(() => {
+      for (let value = 3; value < 6; value++) {
+        fill(value);
+        store.commitSync();
+      }
+    }).not.toThrow();
+    view.close();
+    fill(6);
+    await store.commit();
+    expect((await store.check()).findings).toEqual([]);
+  });
+});
+
+describe('names', () => {
+  it('are of snapshots, which are read, and of clones, which are changed too, dropped in any order', async () => {
+    const store = newStore();
+    store.transaction(({ numbers }) => numbers.set(1, 1));
+    store.snapshot('a');
+    store.clone('b', 'a');
+    store.transaction((_, tx) => {
+      tx.on('b').numbers.set(1, 20);
+      tx.on('b').numbers.set(2, 20);
+      expect(tx.read('a').numbers.get(1)).toBe(1);
+      expect(tx.read('b').numbers.get(1)).toBe(20);
+    });
+    store.snapshot('c', { of: 'b' });
+    store.drop('a');
+    expect(store.collections.numbers.get(1)).toBe(1);
+    store.restore('c');
+    expect([...store.collections.numbers]).toEqual([
+      [1, 20],
+      [2, 20],
+    ]);
+    expect(store.names().map(({ name, kind }) => `${kind} ${name}`)).toEqual(['clone b', 'snapshot c']);
+    expect(() => store.transaction((_, tx) => tx.on('c'))).toThrow(NameError);
+    expect(() => store.view('a')).toThrow('called "a"');
+    expect(() => store.snapshot('b')).toThrow('already');
+    expect(() => store.snapshot('')).toThrow(NameError);
+    expect((await store.check()).findings).toEqual([]);
+  });
+
+  it('say that a clone was dropped to whoever still holds its collections', () => {
+    const store = newStore();
+    store.clone('b');
+    store.transaction((_, tx) => {
+      const { numbers } = tx.on('b');
+      tx.drop('b');
+      expect(() => numbers.set(1, 1)).toThrow(NameError);
+      expect(() => numbers.get(1)).toThrow(NameError);
+    });
+  });
+});
+
+describe('the history', () => {
+  it('keeps the latest commits, as many as were asked for', async () => {
+    let time = 1000;
+    const store = newStore({ history: 3, now: () => time++ });
+    for (let value = 1; value <= 6; value++) {
+      store.transaction(({ numbers }) => numbers.set(1, value));
+      await store.commit();
+    }
+    const kept = store.commits();
+    expect(kept.map(({ commit }) => commit)).toEqual([5, 6, 7]);
+    expect(kept.every(({ time: at }) => at >= 1000)).toBe(true);
+    const values = kept.map(({ commit }) => {
+      using view = store.at(commit);
+      return view.collections.numbers.get(1);
+    });
+    expect(values).toEqual([4, 5, 6]);
+    expect(() => store.at(2)).toThrow('commits 5 to 7 are');
+    expect([...store.diff({ commit: 5 }, { commit: 7 }).numbers]).toEqual([{ key: 1, before: 4, after: 6 }]);
+    store.forget(7);
+    expect(store.commits().map(({ commit }) => commit)).toEqual([7]);
+    expect((await store.check()).findings).toEqual([]);
+  });
+});
+
+describe('a difference', () => {
+  it('tells what was added, changed and removed in every kind of collection', () => {
+    const store = newStore();
+    store.transaction(({ numbers, pairs, bits, slots, trees }) => {
+      for (let key = 0; key < 3000; key++) numbers.set(key, key);
+      pairs.set([1, 1], 1);
+      pairs.set([1, 2], 2);
+      bits.resize(100);
+      slots.resize(2000, 7);
+      trees.set(1, 1, 1);
+      trees.set(2, 2, 2);
+    });
+    store.snapshot('before');
+    store.transaction(({ numbers, pairs, bits, slots, trees }) => {
+      numbers.set(5, 50);
+      numbers.delete(2999);
+      numbers.set(9000, 1);
+      pairs.set([1, 2], 3);
+      pairs.delete([1, 1]);
+      bits.set(64);
+      bits.resize(101, true);
+      slots.set(1500, 8);
+      slots.push(9);
+      trees.set(2, 2, 3);
+      trees.dropTree(1);
+      trees.set(3, 1, 1);
+    });
+    const diff = store.diff('before', undefined);
+    expect([...diff.numbers]).toEqual([
+      { key: 5, before: 5, after: 50 },
+      { key: 2999, before: 2999, after: undefined },
+      { key: 9000, before: undefined, after: 1 },
+    ]);
+    expect([...diff.pairs]).toEqual([
+      { key: [1, 1], before: 1, after: undefined },
+      { key: [1, 2], before: 2, after: 3 },
+    ]);
+    expect([...diff.bits]).toEqual([
+      { key: 64, before: false, after: true },
+      { key: 100, before: undefined, after: true },
+    ]);
+    expect([...diff.slots]).toEqual([
+      { key: 1500, before: 7, after: 8 },
+      { key: 2000, before: undefined, after: 9 },
+    ]);
+    expect([...diff.trees]).toEqual([
+      { key: [1, 1], before: 1, after: undefined },
+      { key: [2, 2], before: 2, after: 3 },
+      { key: [3, 1], before: undefined, after: 1 },
+    ]);
+    expect([...store.diff('before', 'before').numbers]).toEqual([]);
+  });
+
+  it('reads what differs, and not the rest', async () => {
+    const device = new MemoryMetadataDevice({ nrBlocks: 256 });
+    const store = MetadataStore.open(device, small);
+    store.transaction(({ numbers }) => numbers.load(Array.from({ length: 100_000 }, (_, i) => [i, i] as const)));
+    store.snapshot('before');
+    store.transaction(({ numbers }) => numbers.set(50_000, 1));
+    store.snapshot('after');
+    await store.close();
+    const cold = MetadataStore.open(device, small);
+    const { nrRead } = cold.space;
+    expect([...cold.diff('before', 'after').numbers]).toHaveLength(1);
+    expect(cold.space.nrRead - nrRead).toBeLessThan(12);
+    expect(cold.space.nrAllocated).toBeGreaterThan(390);
+  });
+});
+
+describe('a snapshot', () => {
+  it('writes the same few blocks whatever the size of the store', async () => {
+    const blocksOf = async (nr: number): Promise<number> => {
+      const store = newStore();
+      store.transaction(({ numbers }) => numbers.load(Array.from({ length: nr }, (_, i) => [i, i] as const)));
+      await store.commit();
+      const { nrAllocated } = store.space;
+      store.snapshot('s');
+      return store.space.nrAllocated - nrAllocated;
+    };
+    expect(await blocksOf(200_000)).toBe(await blocksOf(10));
+  });
+
+  it('gives everything back at once when it is dropped', async () => {
+    const store = newStore();
+    store.transaction(({ numbers }) => numbers.load(Array.from({ length: 50_000 }, (_, i) => [i, i] as const)));
+    await store.commit();
+    const { nrAllocated } = store.space;
+    store.snapshot('s');
+    store.transaction(({ numbers }) => numbers.deleteRange({}));
+    expect(store.space.nrAllocated).toBeGreaterThan(nrAllocated);
+    store.drop('s');
+    expect(store.space.nrAllocated).toBeLessThan(30);
+    await store.commit();
+    expect((await store.check()).findings).toEqual([]);
+  });
+});
+
+describe('a schema', () => {
+  const device = (): MemoryMetadataDevice => {
+    const made = new MemoryMetadataDevice({ nrBlocks: 256 });
+    const store = MetadataStore.open(made, small);
+    store.transaction(({ numbers, pairs }) => {
+      numbers.set(1, 10);
+      pairs.set([1, 2], 3);
+    });
+    store.snapshot('old');
+    store.clone('branch');
+    store[Symbol.dispose]();
+    return made;
+  };
+  const { numbers, pairs, bits, slots, trees } = small.collections;
+
+  it.each([
+    {
+      what: 'another shape',
+      open: (made: MemoryMetadataDevice) =>
+        MetadataStore.open(
+          made,
+          schema({ version: 1, collections: { ...small.collections, numbers: btree({ key: u64, value: u32 }) } }),
+        ),
+      says: 'collection numbers is declared',
+    },
+    {
+      what: 'a collection more',
+      open: (made: MemoryMetadataDevice) =>
+        MetadataStore.open(made, schema({ version: 1, collections: { ...small.collections, more: bitset() } })),
+      says: 'it has no such collection',
+    },
+    {
+      what: 'a collection less',
+      open: (made: MemoryMetadataDevice) =>
+        MetadataStore.open(made, schema({ version: 1, collections: { numbers, pairs, bits, slots } })),
+      says: 'it has a collection trees',
+    },
+  ])('with $what under the same version is refused, and the store is left as it was', ({ open, says }) => {
+    const made = device();
+    const before = made.bytes.slice();
+    expect(() => open(made)).toThrow(SchemaError);
+    expect(() => open(made)).toThrow(says);
+    expect(Buffer.compare(made.bytes, before)).toBe(0);
+    MetadataStore.open(made, small)[Symbol.dispose](); // and it can still be opened
+  });
+
+  const second = schema({
+    version: 3,
+    collections: {
+      numbers: btree({ key: u64, value: struct({ value: u64, seen: u32 }) }),
+      pairs,
+      bits,
+      slots,
+      names: btree({ key: u64, value: record<string>() }),
+    },
+    upgrade: {
+      2: ({ collections, before }) => {
+        for (const [key, value] of before({ numbers, trees }).numbers) collections.numbers.set(key, { value, seen: 0 });
+      },
+      3: ({ collections }) => {
+        for (const [key, { value }] of [...collections.numbers]) collections.names.set(key, `number ${value}`);
+      },
+    },
+  });
+
+  it('of a later version upgrades the current state and the clones, in one commit', async () => {
+    const made = device();
+    const store = MetadataStore.open(made, second);
+    expect([...store.collections.numbers]).toEqual([[1, { value: 10, seen: 0 }]]);
+    expect([store.collections.names.get(1), store.collections.pairs.get([1, 2])]).toEqual(['number 10', 3]);
+    using branch = store.view('branch');
+    expect(branch.collections.names.get(1)).toBe('number 10');
+    using old = store.view('old');
+    expect(old.collections.pairs.get([1, 2])).toBe(3);
+    expect(() => old.collections.numbers).toThrow('it is older');
+    expect((await store.check()).findings).toEqual([]);
+    await store.close();
+    expect(() => MetadataStore.open(made, small)).toThrow('version 3 of its schema');
+    const again = MetadataStore.open(made, second);
+    again.drop('old');
+    again.drop('branch');
+    expect((await again.check()).findings).toEqual([]);
+  });
+
+  it('whose upgrade fails leaves the store as it was', () => {
+    const made = device();
+    const before = made.bytes.slice();
+    const failing = schema({
+      ...second,
+      upgrade: {
+        2: () => {
+          throw new Error('cannot');
+        },
+      },
+    });
+    expect(() => MetadataStore.open(made, failing)).toThrow('cannot');
+    expect(Buffer.compare(made.bytes, before)).toBe(0);
+    MetadataStore.open(made, small)[Symbol.dispose]();
+  });
+
+  it('is refused when it contradicts itself', () => {
+    expect(() => schema({ version: 0, collections: {} })).toThrow(RangeError);
+    expect(() => schema({ version: 1, collections: { a: btree({ key: u64, value: unit('b') }) } })).toThrow(
+      'no space map',
+    );
+    expect(() => btree({ key: bytes(200), value: u32 })).toThrow('128 bytes');
+    expect(() => btree({ key: u64, value: bytes(1024) })).not.toThrow();
+    expect(() => btree({ key: [u64], value: bytes(1024) })).toThrow('make it a record');
+  });
+});
+
+describe('what is wrong', () => {
+  it('is one clear error: a second opener', () => {
+    const device = new MemoryMetadataDevice({ nrBlocks: 256 });
+    const store = MetadataStore.open(device, small);
+    expect(() => MetadataStore.open(device, small)).toThrow(DeviceBusyError);
+    store[Symbol.dispose]();
+    MetadataStore.open(device, small)[Symbol.dispose]();
+  });
+
+  it('is one clear error: a store of a later format, a damaged superblock, a damaged table', async () => {
+    const device = new MemoryMetadataDevice({ nrBlocks: 256 });
+    const store = MetadataStore.open(device, small);
+    store.transaction(({ numbers }) => numbers.set(1, 1));
+    await store.close();
+    const damaged = (at: number, value: number): MemoryMetadataDevice => {
+      const bytes = device.bytes.slice();
+      bytes[at] = value;
+      return new MemoryMetadataDevice({ bytes });
+    };
+    expect(() => MetadataStore.open(damaged(24, 2), small)).toThrow('format 2, made by a later version');
+    expect(() => MetadataStore.open(damaged(40, 99), small)).toThrow('store superblock in block 0: checksum');
+    expect(() => MetadataStore.open(damaged(16, 0), small)).toThrow(NotAStoreError);
+    const stateNr = new DataView(device.bytes.buffer).getUint32(48, true);
+    expect(() => MetadataStore.open(damaged(stateNr * 4096 + 40, 99), small)).toThrow(
+      `state table in block ${stateNr}`,
+    );
+  });
+
+  it('is found by the check, which reports all of it', async () => {
+    const device = new MemoryMetadataDevice({ nrBlocks: 256 });
+    const store = MetadataStore.open(device, small);
+    store.transaction(({ numbers }) => numbers.load(Array.from({ length: 5000 }, (_, i) => [i, i] as const)));
+    await store.close();
+    const whole = MetadataStore.open(new MemoryMetadataDevice({ bytes: device.bytes.slice() }), small);
+    const { nrBlocks } = await whole.check();
+    const bytes = device.bytes.slice();
+    let nrDamaged = 0;
+    for (let nr = 1; nr < 256 && nrDamaged < 2; nr++) {
+      const view = new DataView(bytes.buffer, nr * 4096);
+      if (view.getUint32(4, true) !== 2 || view.getUint32(24, true) !== 8 || view.getUint32(16, true) < 100) continue;
+      bytes[nr * 4096 + 100] = 0xee; // a leaf of numbers
+      nrDamaged++;
+    }
+    const broken = MetadataStore.open(new MemoryMetadataDevice({ bytes }), small);
+    const report = await broken.check();
+    expect(report.findings).toHaveLength(2);
+    expect(report.findings[0]).toContain('btree node in block');
+    expect(report.nrBlocks).toBe(nrBlocks);
+  });
+
+  it('is told of a store that was closed', async () => {
+    const store = newStore();
+    const { numbers } = store.collections;
+    await store.close();
+    await store.close();
+    expect(() => numbers.get(1)).toThrow(ClosedError);
+    expect(() => store.view()).toThrow(ClosedError);
+    await expect(store.commit()).rejects.toThrow(ClosedError);
+  });
+});
+
+it('commits with `using`', () => {
+  const device = new MemoryMetadataDevice({ nrBlocks: 256 });
+  {
+    using store = MetadataStore.open(device, small);
+    store.transaction(({ numbers }) => numbers.set(1, 1));
+  }
+  using again = MetadataStore.open(device, small);
+  expect(again.collections.numbers.get(1)).toBe(1);
+});
+
+it('tells how its collections lie, and what they share', async () => {
+  const store = newStore();
+  store.transaction(({ numbers, slots }) => {
+    numbers.load(Array.from({ length: 50_000 }, (_, i) => [i, i] as const));
+    slots.resize(3000, 1);
+  });
+  await store.commit();
+  const alone = store.statistics();
+  expect(alone.numbers).toEqual({ length: 50_000, depth: 2, nrBlocks: 200, nrShared: 0 });
+  expect(alone.slots).toEqual({ length: 3000, depth: 2, nrBlocks: 4, nrShared: 0 });
+  store.snapshot('s');
+  store.transaction(({ numbers }) => numbers.set(5, 1));
+  expect(store.statistics().numbers).toEqual({ length: 50_000, depth: 2, nrBlocks: 200, nrShared: 198 });
+  expect(store.statistics('s').numbers?.nrShared).toBe(198);
+});
+
+it('builds full nodes of what is loaded in order, and refuses what is not', () => {
+  const store = newStore();
+  store.transaction(({ numbers }) => {
+    expect(numbers.load(Array.from({ length: 25_200 }, (_, i) => [i, i] as const))).toBe(25_200);
+  });
+  expect(store.statistics().numbers?.nrBlocks).toBe(101);
+  expect(() =>
+    store.transaction(({ pairs, numbers }) => {
+      pairs.set([1, 1], 1);
+      numbers.deleteRange({});
+      numbers.load([
+        [2, 2],
+        [1, 1],
+      ]);
+    }),
+  ).toThrow('ascend');
+  expect([store.collections.numbers.size, store.collections.pairs.size]).toEqual([25_200, 0]);
+});
+
+it('infers the types of keys and values', () => {
+  type Files = (typeof everything)['collections'];
+  expectTypeOf<WritableCollections<Files>['files']>().toEqualTypeOf<Tree<number, { size: number; mtime: number }>>();
+  expectTypeOf<WritableCollections<Files>['names']>().toEqualTypeOf<
+    Tree<[number, number], { name: string; tags?: string[]; body?: Uint8Array }>
+  >();
+  expectTypeOf<WritableCollections<Files>['hashes']>().toEqualTypeOf<
+    Tree<Uint8Array, { unit: number | undefined; length: number }>
+  >();
+  expectTypeOf<ReadableCollections<Files>>().not.toHaveProperty('blocks');
+});
