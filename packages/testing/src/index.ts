@@ -10,6 +10,21 @@ export {
   type MetadataDeviceConformanceOptions,
   metadataDeviceConformance,
 } from './conformance/metadata-device-conformance.js';
+export type { Choice, ChoiceBounds, Landed } from './crash/crash-choices.js';
+export type { Landing } from './crash/crash-medium.js';
+export type {
+  CrashDevices,
+  CrashMedia,
+  CrashMedium,
+  CrashMoment,
+  CrashRun,
+  CrashSubject,
+  RecoverOptions,
+} from './crash/crash-subject.js';
+export { CrashViolation } from './crash/crash-violation.js';
+export type { CrashExploration, Disguise } from './crash/crash-workload-run.js';
+export { type CrashReport, exploreCrashes, replayCrash } from './crash/explore-crashes.js';
+export { readReplayToken } from './crash/replay-token.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
 export {
   type DataFault,
@@ -22,6 +37,8 @@ export {
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
 export {
   type DataCrash,
+  type DurableChanges,
+  type RecordedChange,
   type RecordedDataOperation,
   RecordingDataDevice,
   type RecordingDataOptions,

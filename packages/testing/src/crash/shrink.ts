@@ -1,0 +1,77 @@
+/**
+ * Makes a failure small: first the workload, by leaving out operations as long as some crash of it is still wrong, in halves,
+ * quarters and so on down to single ones; then the crash, by letting less land, and torn changes land whole or not at all.
+ */
+import type { Landed } from './crash-choices.js';
+import type { CrashMedia } from './crash-subject.js';
+import { CrashViolation } from './crash-violation.js';
+import type { WrongState } from './crash-walk.js';
+import type { CrashWorkloadRun } from './crash-workload-run.js';
+
+/** Attempts to leave operations out. Each runs a workload smaller than the one that failed, up to its first wrong state. */
+const MOST_ATTEMPTS = 250;
+
+export async function shrunk<Operation, Media extends CrashMedia, State>(
+  workload: CrashWorkloadRun<Operation, Media, State>,
+  found: WrongState,
+  command: ((token: string) => string) | undefined,
+): Promise<CrashViolation> {
+  let operations = workload.all;
+  let wrong = found;
+  let nrAttempts = 0;
+  for (let length = Math.ceil(operations.length / 2); length >= 1; length = length === 1 ? 0 : Math.ceil(length / 2)) {
+    for (let from = 0; from < operations.length && nrAttempts < MOST_ATTEMPTS; ) {
+      const fewer = [...operations.slice(0, from), ...operations.slice(from + length)];
+      nrAttempts++;
+      const still = await wrongOf(workload, fewer);
+      if (still === undefined) {
+        from += length;
+        continue;
+      }
+      operations = fewer;
+      wrong = still;
+    }
+  }
+  wrong = await withLessLanded(workload, operations, wrong);
+  const { subject, seed, names } = workload;
+  return new CrashViolation({ subject, seed, operations, names, wrong, command, shown: workload.shown(operations) });
+}
+
+/** A part of a workload that the program cannot even run shows nothing. */
+async function wrongOf<Operation, Media extends CrashMedia, State>(
+  workload: CrashWorkloadRun<Operation, Media, State>,
+  operations: readonly number[],
+): Promise<WrongState | undefined> {
+  try {
+    return (await workload.explore(operations)).wrong;
+  } catch {
+    return undefined;
+  }
+}
+
+async function withLessLanded<Operation, Media extends CrashMedia, State>(
+  workload: CrashWorkloadRun<Operation, Media, State>,
+  operations: readonly number[],
+  found: WrongState,
+): Promise<WrongState> {
+  const walk = await workload.walkTo(operations, found.place);
+  let wrong = found;
+  const attempt = async (choice: readonly Landed[]): Promise<boolean> => {
+    const still = await walk.try(found.place, choice);
+    if (still !== undefined) wrong = still;
+    return still !== undefined;
+  };
+  if (!(await attempt(found.choice))) return found; // the subject is not deterministic: what was found stands
+  for (let again = true; again; ) {
+    again = false;
+    for (const each of wrong.choice) {
+      const without = wrong.choice.filter((other) => other !== each);
+      const whole = wrong.choice.map((other) => (other === each ? { ...each, landing: 'whole' as const } : other));
+      if ((await attempt(without)) || (each.landing !== 'whole' && (await attempt(whole)))) {
+        again = true;
+        break;
+      }
+    }
+  }
+  return wrong;
+}
