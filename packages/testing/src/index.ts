@@ -35,6 +35,7 @@ export {
   type HoldOptions,
 } from './faulty-data-device.js';
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
+export { FlushlessDataDevice, FlushlessMetadataDevice, SuperblockFirstDevice } from './lying-devices.js';
 export {
   type DataCrash,
   type DurableChanges,

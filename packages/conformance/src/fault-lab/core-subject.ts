@@ -11,60 +11,74 @@ import { SpaceAudit } from './space-audit.js';
 export type CoreOperation =
   | { readonly op: 'map'; readonly tree: number; readonly key: number; readonly length: number }
   | { readonly op: 'unmap'; readonly tree: number; readonly key: number; readonly length: number }
+  /** Removes the highest keys, one by one, until so many are left. */
+  | { readonly op: 'cut'; readonly tree: number; readonly nrLeft: number }
   | { readonly op: 'snapshot' | 'delete'; readonly tree: number }
   | { readonly op: 'commit' | 'abort' };
 
 type Model = ReadonlyMap<number, number>;
 
-const NR_BLOCKS = 96;
+/** Few, so that freed blocks are soon wanted again, and often none is left. */
+const NR_BLOCKS = 56;
 const NR_DATA_BLOCKS = 400;
 const MOST_TREES = 5;
 const KEYS = 60;
 
 const MEDIA = { metadata: { nrBlocks: NR_BLOCKS } } as const;
 
-export function coreSubject(): CrashSubject<CoreOperation, typeof MEDIA> {
-  return {
-    name: 'core',
-    media: MEDIA,
-    operations,
-    prepare({ metadata }) {
-      CoreTarget.format(metadata, NR_DATA_BLOCKS);
-    },
-    run(list, { devices: { metadata }, begins, promises }) {
-      const run = new CoreRun(CoreTarget.open(metadata, list.length % 2 === 0 ? 32 : NR_BLOCKS));
-      begins(run.state);
-      promises(run.state);
-      for (const operation of list) {
-        run.apply(operation, () => {
-          const { state } = run;
-          begins(state);
-          run.target.commit();
-          promises(state);
-        });
-      }
-    },
-    recover({ metadata }, { thorough }) {
-      const target = CoreTarget.open(metadata);
-      const state = auditedState(target);
-      if (thorough) workOn(target);
-      return state;
-    },
-  };
-}
+export const subject: CrashSubject<CoreOperation, typeof MEDIA> = {
+  name: 'core',
+  media: MEDIA,
+  operations,
+  prepare({ metadata }) {
+    CoreTarget.format(metadata, NR_DATA_BLOCKS);
+  },
+  run(list, { devices: { metadata }, begins, promises }) {
+    const run = new CoreRun(CoreTarget.open(metadata, list.length % 2 === 0 ? 32 : NR_BLOCKS));
+    begins(run.state);
+    promises(run.state);
+    for (const operation of list) {
+      run.apply(operation, () => {
+        const { state } = run;
+        begins(state);
+        run.target.commit();
+        promises(state);
+      });
+    }
+  },
+  recover({ metadata }, { thorough }) {
+    const target = CoreTarget.open(metadata);
+    const state = auditedState(target);
+    if (thorough) workOn(target);
+    return state;
+  },
+};
 
 function operations(random: () => number): CoreOperation[] {
   const pick = (below: number): number => Math.floor(random() * below);
-  return Array.from({ length: 16 + pick(16) }, (): CoreOperation => {
+  const phrase = (): CoreOperation[] => {
+    const tree = pick(MOST_TREES);
+    // A root that is left with one child, which a snapshot shares: its next removal takes the child's place.
+    if (random() < 0.06)
+      return [
+        { op: 'cut', tree, nrLeft: 4 + pick(5) },
+        { op: 'snapshot', tree },
+        { op: 'cut', tree, nrLeft: 3 },
+      ];
+    return [one()];
+  };
+  const one = (): CoreOperation => {
     const dice = random();
     const range = { tree: pick(MOST_TREES), key: pick(KEYS), length: 1 + pick(14) };
-    if (dice < 0.36) return { op: 'map', ...range };
-    if (dice < 0.5) return { op: 'unmap', ...range };
-    if (dice < 0.6) return { op: 'snapshot', tree: range.tree };
+    if (dice < 0.34) return { op: 'map', ...range };
+    if (dice < 0.42) return { op: 'unmap', ...range };
+    if (dice < 0.48) return { op: 'unmap', tree: range.tree, key: pick(12), length: 20 + pick(KEYS) }; // down to a leaf
+    if (dice < 0.59) return { op: 'snapshot', tree: range.tree };
     if (dice < 0.67) return { op: 'delete', tree: range.tree };
     if (dice < 0.7) return { op: 'abort' };
     return { op: 'commit' };
-  });
+  };
+  return Array.from({ length: 16 + pick(16) }, phrase).flat();
 }
 
 /** The target and its model, changed together. */
@@ -125,6 +139,15 @@ export class CoreRun {
         tree.removeRange(operation.key, operation.key + operation.length);
         const left = [...model].filter(([key]) => key < operation.key || key >= operation.key + operation.length);
         this.#trees = this.#trees.with(index, new Map(left));
+        return;
+      }
+      case 'cut': {
+        const keys = [...model.keys()].sort((a, b) => a - b);
+        for (const key of keys.slice(operation.nrLeft).reverse()) tree.remove(key);
+        this.#trees = this.#trees.with(
+          index,
+          new Map([...model].filter(([key]) => keys.indexOf(key) < operation.nrLeft)),
+        );
         return;
       }
       case 'snapshot':

@@ -1,9 +1,9 @@
 /** Everything of ours that the explorers are pointed at. A new target is one file beside this one, and a line here. */
 import type { CrashMedia, CrashReport, CrashSubject, CrashViolation } from '@pdata/testing';
 import { type CrashExploration, exploreCrashes, replayCrash } from '@pdata/testing';
-import { coreSubject } from './core-subject.js';
-import { thinMetadataSubject } from './thin-metadata-subject.js';
-import { thinPoolSubject } from './thin-pool-subject.js';
+import { subject as core } from './core-subject.js';
+import { subject as thinMetadata } from './thin-metadata-subject.js';
+import { subject as thinPool } from './thin-pool-subject.js';
 
 /** How one subject is explored: all that differs from call to call. */
 export type ExplorationOptions = Omit<CrashExploration<unknown, CrashMedia, unknown>, 'subject'>;
@@ -14,14 +14,12 @@ export interface KnownSubject {
   replay(token: string, options?: Omit<ExplorationOptions, 'seed'>): Promise<CrashViolation | undefined>;
 }
 
-export const SUBJECTS: readonly KnownSubject[] = [
-  known(coreSubject()),
-  known(thinMetadataSubject()),
-  known(thinPoolSubject()),
-];
+export const SUBJECTS: readonly KnownSubject[] = [known(core), known(thinMetadata), known(thinPool)];
 
 /** Hides what a subject's operations and states are. */
-function known<Operation, Media extends CrashMedia, State>(subject: CrashSubject<Operation, Media, State>): KnownSubject {
+function known<Operation, Media extends CrashMedia, State>(
+  subject: CrashSubject<Operation, Media, State>,
+): KnownSubject {
   return {
     name: subject.name,
     explore: (options) => exploreCrashes({ ...options, subject }),

@@ -29,45 +29,45 @@ interface Pool {
 }
 
 const DATA_BLOCK_SIZE = 128;
-const NR_BLOCKS = 80;
+/** Few, so that freed blocks are soon wanted again, and often none is left. */
+const NR_BLOCKS = 56;
 const NR_DATA_BLOCKS = 1200;
 const MOST_THINS = 5;
 
 const MEDIA = { metadata: { nrBlocks: NR_BLOCKS } } as const;
 
-export function thinMetadataSubject(): CrashSubject<ThinOperation, typeof MEDIA> {
-  return {
-    name: 'thin-metadata',
-    media: MEDIA,
-    operations,
-    prepare({ metadata }) {
-      const options = { dataBlockSize: DATA_BLOCK_SIZE, nrDataBlocks: NR_DATA_BLOCKS, cacheBlocks: NR_BLOCKS };
-      ThinMetadata.format(metadata, options).close();
-    },
-    run(list, { devices: { metadata }, begins, promises }) {
-      const run = new ThinRun(ThinMetadata.open(metadata, { cacheBlocks: list.length % 2 === 0 ? 32 : NR_BLOCKS }));
-      begins(run.state);
-      promises(run.state);
-      for (const operation of list) {
-        run.apply(operation, (commit) => {
-          const { state } = run;
-          begins(state);
-          commit();
-          promises(state);
-        });
-      }
-    },
-    recover({ metadata: device }, { thorough }) {
-      for (const { message } of checkThin(device)) throw new Error(`the check says: ${message}`);
-      const metadata = ThinMetadata.open(device, { cacheBlocks: NR_BLOCKS });
-      const state = inWords(shownBy(metadata));
-      if (thorough) workOn(metadata);
-      metadata.close();
-      for (const { message } of thorough ? checkThin(device) : []) throw new Error(`after more work the check says: ${message}`);
-      return state;
-    },
-  };
-}
+export const subject: CrashSubject<ThinOperation, typeof MEDIA> = {
+  name: 'thin-metadata',
+  media: MEDIA,
+  operations,
+  prepare({ metadata }) {
+    const options = { dataBlockSize: DATA_BLOCK_SIZE, nrDataBlocks: NR_DATA_BLOCKS, cacheBlocks: NR_BLOCKS };
+    ThinMetadata.format(metadata, options).close();
+  },
+  run(list, { devices: { metadata }, begins, promises }) {
+    const run = new ThinRun(ThinMetadata.open(metadata, { cacheBlocks: list.length % 2 === 0 ? 32 : NR_BLOCKS }));
+    begins(run.state);
+    promises(run.state);
+    for (const operation of list) {
+      run.apply(operation, (commit) => {
+        const { state } = run;
+        begins(state);
+        commit();
+        promises(state);
+      });
+    }
+  },
+  recover({ metadata: device }, { thorough }) {
+    for (const { message } of checkThin(device)) throw new Error(`the check says: ${message}`);
+    const metadata = ThinMetadata.open(device, { cacheBlocks: NR_BLOCKS });
+    const state = inWords(shownBy(metadata));
+    if (thorough) workOn(metadata);
+    metadata.close();
+    for (const { message } of thorough ? checkThin(device) : [])
+      throw new Error(`after more work the check says: ${message}`);
+    return state;
+  },
+};
 
 function operations(random: () => number): ThinOperation[] {
   const pick = (below: number): number => Math.floor(random() * below);
@@ -229,7 +229,8 @@ function shownBy(metadata: ThinMetadata): Pool {
   for (const { thinId, details } of metadata.devices()) {
     const mappings = new Map<number, readonly [number, number]>();
     for (const { begin, end, dataBegin, shared } of metadata.mappedRanges(thinId))
-      for (let i = 0; begin + i < end; i++) mappings.set(begin + i, [dataBegin + i, shared ? -1 : details.snapshottedTime]);
+      for (let i = 0; begin + i < end; i++)
+        mappings.set(begin + i, [dataBegin + i, shared ? -1 : details.snapshottedTime]);
     devices.set(thinId, { created: details.creationTime, snapshotted: details.snapshottedTime, mappings });
   }
   const { transactionId, time, nrDataBlocks, nrMetadataBlocks, heldRoot } = metadata;

@@ -23,7 +23,8 @@ const SECTOR = 512;
 const BLOCK_SECTORS = 128;
 const NR_BLOCKS = 3;
 const VOLUME_SIZE = NR_BLOCKS * BLOCK_SECTORS * SECTOR;
-const NR_DATA_BLOCKS = 14;
+/** Fewer than all volumes together may want. */
+const NR_DATA_BLOCKS = 9;
 const MOST_VOLUMES = 4;
 /** Of each block. Nobody writes to the last. */
 const LOOKED_AT = [0, 1, 127, 64] as const;
@@ -34,42 +35,40 @@ const GARBAGE = 0xdddddddd;
 const MEDIA = { metadata: { nrBlocks: 64 }, data: { size: NR_DATA_BLOCKS * BLOCK_SECTORS * SECTOR } } as const;
 const OPTIONS = { errorIfNoSpace: true, noSpaceTimeout: 0, commitPeriod: 0, cacheBlocks: 64 } as const;
 
-export function thinPoolSubject(): CrashSubject<PoolOperation, typeof MEDIA, Volumes> {
-  return {
-    name: 'thin-pool',
-    media: MEDIA,
-    operations,
-    async prepare({ metadata, data }) {
-      await data.write(0, new Uint8Array(new Uint32Array(data.size / 4).fill(GARBAGE).buffer));
-      const pool = await ThinPool.format(metadata, data, { ...OPTIONS, dataBlockSize: BLOCK_SECTORS });
-      await pool.createThin(0);
-      await pool.close();
-    },
-    async run(list, { devices: { metadata, data }, begins, promises }) {
-      const pool = await ThinPool.open(metadata, data, OPTIONS);
-      const run = new PoolRun(pool, begins);
-      begins(run.volumes);
-      promises(run.volumes);
-      for (const operation of list) {
-        const isCommitted = await run.apply(operation);
-        if (isCommitted) promises(run.volumes);
-      }
-    },
-    async recover({ metadata, data }, { thorough }) {
-      if (thorough) for (const { message } of checkThin(metadata)) throw new Error(`the check says: ${message}`);
-      const pool = await ThinPool.open(metadata, data, OPTIONS);
-      const found = new Map<number, number[]>();
-      for (const { thinId } of [...pool.thins()]) {
-        const volume = await pool.openVolume(thinId, { size: VOLUME_SIZE });
-        found.set(thinId, await valuesOf(volume));
-        await volume.close();
-      }
-      await pool.close();
-      return found;
-    },
-    judge,
-  };
-}
+export const subject: CrashSubject<PoolOperation, typeof MEDIA, Volumes> = {
+  name: 'thin-pool',
+  media: MEDIA,
+  operations,
+  async prepare({ metadata, data }) {
+    await data.write(0, new Uint8Array(new Uint32Array(data.size / 4).fill(GARBAGE).buffer));
+    const pool = await ThinPool.format(metadata, data, { ...OPTIONS, dataBlockSize: BLOCK_SECTORS });
+    await pool.createThin(0);
+    await pool.close();
+  },
+  async run(list, { devices: { metadata, data }, begins, promises }) {
+    const pool = await ThinPool.open(metadata, data, OPTIONS);
+    const run = new PoolRun(pool, begins);
+    begins(run.volumes);
+    promises(run.volumes);
+    for (const operation of list) {
+      const isCommitted = await run.apply(operation);
+      if (isCommitted) promises(run.volumes);
+    }
+  },
+  async recover({ metadata, data }, { thorough }) {
+    if (thorough) for (const { message } of checkThin(metadata)) throw new Error(`the check says: ${message}`);
+    const pool = await ThinPool.open(metadata, data, OPTIONS);
+    const found = new Map<number, number[]>();
+    for (const { thinId } of [...pool.thins()]) {
+      const volume = await pool.openVolume(thinId, { size: VOLUME_SIZE });
+      found.set(thinId, await valuesOf(volume));
+      await volume.close();
+    }
+    await pool.close();
+    return found;
+  },
+  judge,
+};
 
 function operations(random: () => number): PoolOperation[] {
   const pick = (below: number): number => Math.floor(random() * below);
@@ -80,11 +79,11 @@ function operations(random: () => number): PoolOperation[] {
       const places = Array.from({ length: 1 + pick(3) }, () => pick(NR_BLOCKS) * PER_BLOCK + pick(PER_BLOCK - 1));
       return { op: 'write', volume, places: [...new Set(places)], fua: random() < 0.1 };
     }
-    if (dice < 0.56) return { op: 'discard', volume, block: pick(NR_BLOCKS) };
-    if (dice < 0.6) return { op: 'zero', volume, block: pick(NR_BLOCKS) };
-    if (dice < 0.72) return { op: 'snapshot', volume };
-    if (dice < 0.77) return { op: 'delete', volume };
-    if (dice < 0.8) return { op: 'create' };
+    if (dice < 0.6) return { op: 'discard', volume, block: pick(NR_BLOCKS) };
+    if (dice < 0.64) return { op: 'zero', volume, block: pick(NR_BLOCKS) };
+    if (dice < 0.74) return { op: 'snapshot', volume };
+    if (dice < 0.79) return { op: 'delete', volume };
+    if (dice < 0.82) return { op: 'create' };
     return { op: random() < 0.5 ? 'flush' : 'commit' };
   });
 }
@@ -101,7 +100,8 @@ async function valuesOf(volume: ThinVolume): Promise<number[]> {
   for (let place = 0; place < NR_BLOCKS * PER_BLOCK; place++) {
     await volume.read(offsetOf(place), bytes);
     const [value = 0, ...others] = sector;
-    if (others.some((other) => other !== value)) throw new Error(`volume ${volume.name} has a torn sector at ${offsetOf(place)}`);
+    if (others.some((other) => other !== value))
+      throw new Error(`volume ${volume.name} has a torn sector at ${offsetOf(place)}`);
     values.push(value);
   }
   return values;
@@ -144,7 +144,10 @@ class PoolRun {
     }
   }
 
-  async #applyTo(thinId: number, operation: Exclude<PoolOperation, { op: 'create' | 'flush' | 'commit' }>): Promise<boolean> {
+  async #applyTo(
+    thinId: number,
+    operation: Exclude<PoolOperation, { op: 'create' | 'flush' | 'commit' }>,
+  ): Promise<boolean> {
     const before = this.volumes.get(thinId) ?? NOTHING;
     switch (operation.op) {
       case 'snapshot': {
@@ -170,7 +173,10 @@ class PoolRun {
         const volume = await this.#volume(thinId);
         const at = operation.block * BLOCK_SECTORS * SECTOR;
         const length = BLOCK_SECTORS * SECTOR;
-        this.#put(thinId, before.map((value, place) => (Math.floor(place / PER_BLOCK) === operation.block ? 0 : value)));
+        this.#put(
+          thinId,
+          before.map((value, place) => (Math.floor(place / PER_BLOCK) === operation.block ? 0 : value)),
+        );
         if (operation.op === 'discard') await volume.discard(at, length);
         else await volume.writeZeroes(at, length);
         return false;
@@ -222,11 +228,13 @@ function judge(found: Volumes, { promised, begun }: CrashMoment<Volumes>): strin
   const allowed = [promised, ...begun];
   const ids = [...found.keys()].join(' ');
   const alike = allowed.filter((volumes) => [...volumes.keys()].sort((a, b) => a - b).join(' ') === ids);
-  if (alike.length === 0) return `there are volumes ${ids || 'none'}; allowed: ${allowed.map((v) => [...v.keys()].join(' ')).join(', or ')}`;
+  if (alike.length === 0)
+    return `there are volumes ${ids || 'none'}; allowed: ${allowed.map((v) => [...v.keys()].join(' ')).join(', or ')}`;
   for (const [thinId, values] of found) {
     for (const [place, value] of values.entries()) {
       const may = new Set(allowed.flatMap((volumes) => volumes.get(thinId)?.[place] ?? []));
-      if (!may.has(value)) return `volume ${thinId} has ${value} at byte ${offsetOf(place)}; allowed: ${[...may].join(', ')}`;
+      if (!may.has(value))
+        return `volume ${thinId} has ${value} at byte ${offsetOf(place)}; allowed: ${[...may].join(', ')}`;
     }
   }
   return undefined;

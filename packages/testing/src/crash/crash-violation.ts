@@ -37,11 +37,15 @@ export class CrashViolation extends Error {
       if (landing === 'whole') return `${changeInWords(change, names)}`;
       return `${changeInWords(change, names)}, torn: ${landing.slice(0, change.nrSectors).filter((lands) => lands !== 0).length} of ${change.nrSectors} sectors`;
     });
+    const where =
+      wrong.kind === 'program'
+        ? `  in workload ${seed} of ${subject}, without a crash`
+        : `  crash of ${subject}, workload ${seed}, before event ${place} of its recording\n` +
+          `  of ${inDoubt.length} changes in doubt ${choice.length === 0 ? 'none landed' : `${choice.length} landed: ${landed.join('; ')}`}`;
     super(
       [
         problem,
-        `  crash of ${subject}, workload ${seed}, before event ${place} of its recording`,
-        `  of ${inDoubt.length} changes in doubt ${choice.length === 0 ? 'none landed' : `${choice.length} landed: ${landed.join('; ')}`}`,
+        where,
         `  operations: ${shown.map((operation) => JSON.stringify(operation)).join(' ') || 'none'}`,
         `  replay: ${command?.(token) ?? token}`,
       ].join('\n'),

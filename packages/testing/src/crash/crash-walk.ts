@@ -17,7 +17,7 @@ import type { CrashMoment, RecoverOptions } from './crash-subject.js';
 
 export interface WalkOptions extends ChoiceBounds {
   readonly random: () => number;
-  /** Every so many distinct images are recovered thoroughly. */
+  /** One distinct image in so many is recovered thoroughly. */
   readonly thoroughEvery: number;
 }
 
@@ -27,8 +27,9 @@ export interface Judge<State> {
   judge(found: State, moment: CrashMoment<State>): string | undefined;
 }
 
-/** A crash state that is wrong. */
+/** A crash state that is wrong; or the program failed by itself, before any crash. */
 export interface WrongState {
+  readonly kind: 'crash' | 'program';
   /** The crash comes before this event of the recording. */
   readonly place: number;
   readonly inDoubt: readonly Change[];
@@ -124,7 +125,7 @@ export class CrashWalk<State> {
     if (promised === undefined) return undefined;
     this.nrStates++;
     const verdict = await this.#verdict(choice);
-    const wrong = { place, inDoubt: this.#inDoubt.slice(), choice };
+    const wrong = { kind: 'crash' as const, place, inDoubt: this.#inDoubt.slice(), choice };
     if ('error' in verdict) return { ...wrong, problem: inWords(verdict.error), cause: verdict.error };
     const problem = this.#judge.judge(verdict.found, { promised, begun });
     return problem === undefined ? undefined : { ...wrong, problem };
@@ -143,14 +144,15 @@ export class CrashWalk<State> {
     const key = (a & 0x1fffff) * 2 ** 32 + (b >>> 0);
     let verdict = this.#known.get(key);
     if (verdict === undefined) {
-      verdict = await this.#recover(choice);
+      // By the image itself, so that a replay does the same.
+      verdict = await this.#recover(choice, key % this.#options.thoroughEvery === 0);
       this.#known.set(key, verdict);
     }
     for (const medium of this.#media) medium.takeBack();
     return verdict;
   }
 
-  async #recover(choice: Choice): Promise<Verdict<State>> {
+  async #recover(choice: Choice, thorough: boolean): Promise<Verdict<State>> {
     for (const { index, landing } of choice) {
       const change = this.#inDoubt[index] as Change;
       this.#media[change.device]?.land(change, landing);
@@ -159,7 +161,6 @@ export class CrashWalk<State> {
     this.#names.forEach((name, index) => {
       devices[name] = (this.#media[index] as CrashMediumState).device(name);
     });
-    const thorough = this.#known.size % this.#options.thoroughEvery === this.#options.thoroughEvery - 1;
     try {
       return { found: await this.#judge.recover(devices, { thorough }) };
     } catch (error) {

@@ -1,11 +1,11 @@
 /** One workload of an exploration: recorded anew for each attempt, as a whole or in part, and walked. */
 import { type DataDevice, MemoryDataDevice, MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
 import { seededRandom } from '../seeded-random.js';
-import type { ChoiceBounds } from './crash-choices.js';
+import type { Choice, ChoiceBounds } from './crash-choices.js';
 import { CrashMediumState } from './crash-medium.js';
 import { CrashRecording } from './crash-recording.js';
 import type { CrashDevices, CrashMedia, CrashMoment, CrashSubject } from './crash-subject.js';
-import { CrashWalk, type WrongState } from './crash-walk.js';
+import { CrashWalk, inWords, type WrongState } from './crash-walk.js';
 
 /** Devices between the program and the recording: a lying one shows what the program does with it. */
 export type Disguise = {
@@ -22,10 +22,15 @@ export interface CrashExploration<Operation, Media extends CrashMedia, State> ex
   /** Explores at most so many workloads. Default: no bound. */
   readonly workloads?: number;
   readonly disguise?: Disguise;
-  /** Recovers every so manieth distinct image thoroughly. Default 16. */
+  /** One distinct image in so many is recovered thoroughly, chosen by its content. Default 16. */
   readonly thoroughEvery?: number;
   /** For the report: the command that replays a crash. */
   readonly replayCommand?: (token: string) => string;
+}
+
+interface Recorded<State> {
+  readonly walk: CrashWalk<State>;
+  readonly recording: CrashRecording<State>;
 }
 
 /** One workload, or a part of it, to be run as often as it takes. */
@@ -59,7 +64,9 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
   async explore(
     operations: readonly number[],
   ): Promise<{ wrong: WrongState | undefined; nrStates: number; nrDistinct: number }> {
-    const { walk, recording } = await this.#record(operations);
+    const recorded = await this.#attempt(operations);
+    if ('problem' in recorded) return { wrong: recorded, nrStates: 0, nrDistinct: 0 };
+    const { walk, recording } = recorded;
     let wrong: WrongState | undefined;
     for await (const state of walk.run(recording.events)) {
       wrong = state;
@@ -75,7 +82,28 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
     return walk;
   }
 
-  async #record(operations: readonly number[]) {
+  /** One crash, or the program's own failure, once more. */
+  async again(operations: readonly number[], place: number, choice: Choice): Promise<WrongState | undefined> {
+    const recorded = await this.#attempt(operations);
+    if ('problem' in recorded) return recorded;
+    const { walk, recording } = recorded;
+    for (const event of recording.events.slice(0, place)) walk.step(event);
+    // A program that was mended since writes less: what is not there cannot land.
+    const landed = choice.filter(({ index }) => index < walk.inDoubt.length);
+    return walk.try(place, landed);
+  }
+
+  /** The recording, or how the program failed. */
+  async #attempt(operations: readonly number[]): Promise<Recorded<State> | WrongState> {
+    try {
+      return await this.#record(operations);
+    } catch (cause) {
+      const problem = `the program failed by itself: ${inWords(cause)}`;
+      return { kind: 'program', place: 0, inDoubt: [], choice: [], problem, cause };
+    }
+  }
+
+  async #record(operations: readonly number[]): Promise<Recorded<State>> {
     const { subject, disguise = {}, thoroughEvery = 16 } = this.#exploration;
     const media = Object.entries(subject.media).map(([name, { nrBlocks, size }]) =>
       nrBlocks === undefined

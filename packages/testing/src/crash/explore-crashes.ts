@@ -27,7 +27,10 @@ export interface CrashReport {
 
 const DEFAULT_STATES = 10_000;
 
-/** Explores crashes of a program. A violation is reported, not thrown; what the program itself throws is. */
+/**
+ * Explores crashes of a program. A violation is reported, not thrown; that the program itself throws is one, too.
+ * @throws RangeError for a seed that is none
+ */
 export async function exploreCrashes<Operation, Media extends CrashMedia, State>(
   exploration: CrashExploration<Operation, Media, State>,
 ): Promise<CrashReport> {
@@ -40,7 +43,7 @@ export async function exploreCrashes<Operation, Media extends CrashMedia, State>
     const tried = await workload.explore(workload.all);
     nrStates += tried.nrStates;
     nrDistinct += tried.nrDistinct;
-    if (tried.nrStates === 0)
+    if (tried.nrStates === 0 && tried.wrong === undefined)
       throw new Error(`${subject.name}: workload ${workload.seed} promises nothing, so no crash of it can be wrong`);
     if (tried.wrong !== undefined) violation = await shrunk(workload, tried.wrong, exploration.replayCommand);
   }
@@ -58,10 +61,7 @@ export async function replayCrash<Operation, Media extends CrashMedia, State>(
   if (subject !== exploration.subject.name)
     throw new RangeError(`${token} is a crash of ${subject}, not of ${exploration.subject.name}`);
   const workload = new CrashWorkloadRun(exploration, seed);
-  const walk = await workload.walkTo(operations, place);
-  // A program that was mended since writes less: what is not there cannot land.
-  const landed = choice.filter(({ index }) => index < walk.inDoubt.length);
-  const wrong = await walk.try(place, landed);
+  const wrong = await workload.again(operations, place, choice);
   return (
     wrong &&
     new CrashViolation({ subject, seed, operations, names: workload.names, wrong, shown: workload.shown(operations) })

@@ -8,8 +8,8 @@ import { CrashViolation } from './crash-violation.js';
 import type { WrongState } from './crash-walk.js';
 import type { CrashWorkloadRun } from './crash-workload-run.js';
 
-/** Attempts to leave operations out. Each runs a workload smaller than the one that failed, up to its first wrong state. */
-const MOST_ATTEMPTS = 250;
+/** States that attempts to leave operations out may try in all; who waits for a report has waited long enough. */
+const MOST_STATES = 50_000;
 
 export async function shrunk<Operation, Media extends CrashMedia, State>(
   workload: CrashWorkloadRun<Operation, Media, State>,
@@ -18,13 +18,15 @@ export async function shrunk<Operation, Media extends CrashMedia, State>(
 ): Promise<CrashViolation> {
   let operations = workload.all;
   let wrong = found;
-  let nrAttempts = 0;
+  let nrStates = 0;
   for (let length = Math.ceil(operations.length / 2); length >= 1; length = length === 1 ? 0 : Math.ceil(length / 2)) {
-    for (let from = 0; from < operations.length && nrAttempts < MOST_ATTEMPTS; ) {
+    for (let from = 0; from < operations.length && nrStates < MOST_STATES; ) {
       const fewer = [...operations.slice(0, from), ...operations.slice(from + length)];
-      nrAttempts++;
-      const still = await wrongOf(workload, fewer);
-      if (still === undefined) {
+      const tried = await workload.explore(fewer);
+      nrStates += tried.nrStates + 1;
+      const still = tried.wrong;
+      // In the same way: a part of a workload that the program cannot even run shows nothing of a crash.
+      if (still?.kind !== found.kind) {
         from += length;
         continue;
       }
@@ -32,21 +34,9 @@ export async function shrunk<Operation, Media extends CrashMedia, State>(
       wrong = still;
     }
   }
-  wrong = await withLessLanded(workload, operations, wrong);
+  if (wrong.kind === 'crash') wrong = await withLessLanded(workload, operations, wrong);
   const { subject, seed, names } = workload;
   return new CrashViolation({ subject, seed, operations, names, wrong, command, shown: workload.shown(operations) });
-}
-
-/** A part of a workload that the program cannot even run shows nothing. */
-async function wrongOf<Operation, Media extends CrashMedia, State>(
-  workload: CrashWorkloadRun<Operation, Media, State>,
-  operations: readonly number[],
-): Promise<WrongState | undefined> {
-  try {
-    return (await workload.explore(operations)).wrong;
-  } catch {
-    return undefined;
-  }
 }
 
 async function withLessLanded<Operation, Media extends CrashMedia, State>(
