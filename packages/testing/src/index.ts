@@ -26,6 +26,8 @@ export type { CrashExploration, Disguise } from './crash/crash-workload-run.js';
 export { type CrashReport, exploreCrashes, replayCrash } from './crash/explore-crashes.js';
 export { readReplayToken } from './crash/replay-token.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
+export type { ErrorSubject, FaultSource } from './errors/error-subject.js';
+export { type ErrorExploration, type ErrorReport, exploreErrors } from './errors/explore-errors.js';
 export {
   type DataFault,
   FaultyDataDevice,

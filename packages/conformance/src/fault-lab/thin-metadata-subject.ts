@@ -211,7 +211,7 @@ export class ThinRun {
   }
 }
 
-function inWords({ devices, ...pool }: Pool): string {
+export function inWords({ devices, ...pool }: Pool): string {
   const lines = [...devices]
     .sort(([a], [b]) => a - b)
     .map(([thinId, { created, snapshotted, mappings }]) => {
@@ -224,7 +224,7 @@ function inWords({ devices, ...pool }: Pool): string {
 }
 
 /** The times of mappings are not told, only whether they are older than the last snapshot: what is not is as new as that. */
-function shownBy(metadata: ThinMetadata): Pool {
+export function shownBy(metadata: ThinMetadata): Pool {
   const devices = new Map<number, ModelDevice>();
   for (const { thinId, details } of metadata.devices()) {
     const mappings = new Map<number, readonly [number, number]>();

@@ -14,6 +14,7 @@ import { type Choice, type ChoiceBounds, choicesOf, wholeOnes } from './crash-ch
 import type { CrashMediumState } from './crash-medium.js';
 import type { Change, CrashEvent } from './crash-recording.js';
 import type { CrashMoment, RecoverOptions } from './crash-subject.js';
+import { inWords } from './in-words.js';
 
 export interface WalkOptions extends ChoiceBounds {
   readonly random: () => number;
@@ -193,8 +194,4 @@ function withoutSectorsOf(change: Change, durable: readonly Change[]): Change {
     if (from < to) gone.fill(1, from, to);
   }
   return { ...change, gone };
-}
-
-export function inWords(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }

@@ -5,7 +5,8 @@ import type { Choice, ChoiceBounds } from './crash-choices.js';
 import { CrashMediumState } from './crash-medium.js';
 import { CrashRecording } from './crash-recording.js';
 import type { CrashDevices, CrashMedia, CrashMoment, CrashSubject } from './crash-subject.js';
-import { CrashWalk, inWords, type WrongState } from './crash-walk.js';
+import { CrashWalk, type WrongState } from './crash-walk.js';
+import { inWords } from './in-words.js';
 
 /** Devices between the program and the recording: a lying one shows what the program does with it. */
 export type Disguise = {
