@@ -37,6 +37,9 @@ export {
   type HoldOptions,
 } from './faulty-data-device.js';
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
+export type { FieldKind, FormatField, FormatStructure } from './fuzz/format-structure.js';
+export { type FuzzOptions, type FuzzReader, type FuzzReport, fuzzReaders } from './fuzz/fuzz-readers.js';
+export { type MutatedImage, type MutationOptions, mutatedImages } from './fuzz/mutate-image.js';
 export { FlushlessDataDevice, FlushlessMetadataDevice, SuperblockFirstDevice } from './lying-devices.js';
 export {
   type DataCrash,

@@ -5,16 +5,19 @@
  */
 import { parseArgs } from 'node:util';
 import { crashesInWorkers } from './crashes-in-workers.js';
+import { fuzzInWorkers } from './fuzz-in-workers.js';
 import { SUBJECTS } from './subjects.js';
 
 const USAGE = `usage: npm run faultlab -- COMMAND [OPTIONS]
 
   crashes          every crash state of workload after workload, recovered and judged
   replay TOKEN     one crash again, as a report printed it
+  fuzz             every reader on images whose fields were changed under right checksums
 
   --subject NAME   only this one: ${SUBJECTS.map(({ name }) => name).join(', ')}
   --states N       crash states in all, spread over the subjects (default 200000)
-  --long           10 million of them
+  --images N       images to fuzz (default 5000)
+  --long           10 million states, 100 000 images
   --seed N         the first workload (default 1)
   --workers N      how many at once (default: one a processor)
 `;
@@ -28,6 +31,7 @@ async function main(args: string[]): Promise<number> {
     options: {
       subject: { type: 'string' },
       states: { type: 'string' },
+      images: { type: 'string' },
       seed: { type: 'string', default: '1' },
       workers: { type: 'string' },
       long: { type: 'boolean', default: false },
@@ -47,6 +51,12 @@ async function main(args: string[]): Promise<number> {
       return crashesInWorkers({
         subjects: subjects.map(({ name }) => name),
         states: wholeNumber('--states', values.states) ?? (values.long ? 10_000_000 : 200_000),
+        seed: wholeNumber('--seed', values.seed) ?? 1,
+        workers: wholeNumber('--workers', values.workers),
+      });
+    case 'fuzz':
+      return fuzzInWorkers({
+        images: wholeNumber('--images', values.images) ?? (values.long ? 100_000 : 5000),
         seed: wholeNumber('--seed', values.seed) ?? 1,
         workers: wholeNumber('--workers', values.workers),
       });

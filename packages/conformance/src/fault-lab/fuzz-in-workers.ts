@@ -1,0 +1,68 @@
+/** The fuzzer for as many images as one likes, on all processors. A thread that hangs, or takes too much memory, is a failure. */
+import type { FuzzJob, FuzzResult } from './fuzz-worker.js';
+import { workInThreads } from './workers.js';
+
+/** Of the images of one pool. */
+const TIMEOUT = 300_000;
+/** MiB of heap. */
+const MEMORY = 1024;
+const MOST_ARRAY_BUFFERS = 2 * 2 ** 30;
+const SLOW_ONES_TOLD = 10;
+const SECONDS_BETWEEN_LINES = 30;
+
+export interface FuzzRunOptions {
+  readonly images: number;
+  readonly seed: number;
+  readonly workers: number | undefined;
+}
+
+/** @returns an exit code: 1 when there was a failure */
+export async function fuzzInWorkers({ images, seed, workers }: FuzzRunOptions): Promise<number> {
+  const outcomes = new Map<string, { done: number; refused: number }>();
+  const slow: { milliseconds: number; what: string }[] = [];
+  let [nrImages, nrFailures, slowest, mostArrayBuffers, nextSeed] = [0, 0, 0, 0, seed];
+  const began = performance.now();
+  let told = began;
+  const fail = (what: string): void => {
+    nrFailures++;
+    console.log(`FAILURE ${what}`);
+  };
+  await workInThreads<FuzzJob, FuzzResult>({
+    module: new URL('./fuzz-worker.js', import.meta.url),
+    workers,
+    timeout: TIMEOUT,
+    memory: MEMORY,
+    next: () => (nrImages < images ? { seed: nextSeed++ } : undefined),
+    done(result, job) {
+      nrImages += result.nrImages;
+      slowest = Math.max(slowest, result.slowest);
+      mostArrayBuffers = Math.max(mostArrayBuffers, result.arrayBuffers);
+      slow.push(...result.slow);
+      result.failures.forEach(fail);
+      if (result.arrayBuffers > MOST_ARRAY_BUFFERS)
+        fail(`images of seed ${job.seed}: ${result.arrayBuffers} bytes in use`);
+      for (const [reader, { done, refused }] of Object.entries(result.outcomes)) {
+        const sum = outcomes.get(reader) ?? { done: 0, refused: 0 };
+        outcomes.set(reader, { done: sum.done + done, refused: sum.refused + refused });
+      }
+      if (performance.now() - told < SECONDS_BETWEEN_LINES * 1000) return;
+      told = performance.now();
+      console.log(`${nrImages} images after ${secondsSince(began)} s`);
+    },
+    failed: (reason, job) => fail(`images of seed ${job.seed}: ${reason}`),
+  });
+  for (const [reader, { done, refused }] of outcomes) console.log(`${reader}: ${done} done, ${refused} refused`);
+  slow.sort((a, b) => b.milliseconds - a.milliseconds);
+  for (const { milliseconds, what } of slow.slice(0, SLOW_ONES_TOLD))
+    console.log(`slow: ${Math.round(milliseconds)} ms, ${what}`);
+  console.log(
+    `${nrImages} images, ${outcomes.size} readers each, seeds from ${seed} on, in ${secondsSince(began)} s: ` +
+      `${nrFailures === 0 ? 'no failure' : `${nrFailures} failures`}; ${slow.length} slow runs, the slowest ${Math.round(slowest)} ms; ` +
+      `at most ${Math.round(mostArrayBuffers / 2 ** 20)} MiB of buffers`,
+  );
+  return nrFailures === 0 ? 0 : 1;
+}
+
+function secondsSince(began: number): number {
+  return Math.round((performance.now() - began) / 1000);
+}
