@@ -1,4 +1,4 @@
-/** Crash exploration for as many states as one likes, on all processors; goes on behind a violation, and tells of all. */
+/** Crash exploration for as many states as one likes, on all processors; goes on behind a violation, and tells of some more. */
 import type { CrashJob, CrashResult } from './crash-worker.js';
 import { workInThreads } from './workers.js';
 
@@ -7,6 +7,8 @@ const WORKLOADS_PER_JOB = 8;
 const TIMEOUT = 600_000;
 const MEMORY = 2048;
 const SECONDS_BETWEEN_LINES = 30;
+/** Of one subject; more of them would say the same. */
+const MOST_VIOLATIONS = 3;
 
 export interface CrashRunOptions {
   readonly subjects: readonly string[];
@@ -22,12 +24,15 @@ interface Tally {
   nrWorkloads: number;
   nrStates: number;
   nrDistinct: number;
+  nrViolations: number;
 }
 
 /** @returns an exit code: 1 when there was a violation */
 export async function crashesInWorkers({ subjects, states, seed, workers }: CrashRunOptions): Promise<number> {
   const share = Math.ceil(states / subjects.length);
-  const tallies = subjects.map((name): Tally => ({ name, nextSeed: seed, nrWorkloads: 0, nrStates: 0, nrDistinct: 0 }));
+  const tallies = subjects.map(
+    (name): Tally => ({ name, nextSeed: seed, nrWorkloads: 0, nrStates: 0, nrDistinct: 0, nrViolations: 0 }),
+  );
   const violations: string[] = [];
   const began = performance.now();
   let told = began;
@@ -37,7 +42,9 @@ export async function crashesInWorkers({ subjects, states, seed, workers }: Cras
     timeout: TIMEOUT,
     memory: MEMORY,
     next() {
-      const [most] = tallies.filter(({ nrStates }) => nrStates < share).sort((a, b) => a.nrStates - b.nrStates);
+      const [most] = tallies
+        .filter(({ nrStates, nrViolations }) => nrStates < share && nrViolations < MOST_VIOLATIONS)
+        .sort((a, b) => a.nrStates - b.nrStates);
       if (most === undefined) return undefined;
       const job = { subject: most.name, seed: most.nextSeed, workloads: WORKLOADS_PER_JOB };
       most.nextSeed += WORKLOADS_PER_JOB;
@@ -48,16 +55,20 @@ export async function crashesInWorkers({ subjects, states, seed, workers }: Cras
       tally.nrWorkloads += result.nrWorkloads;
       tally.nrStates += result.nrStates;
       tally.nrDistinct += result.nrDistinct;
-      if (result.violation !== undefined) violate(result.violation);
+      if (result.violation !== undefined) violate(tally, result.violation);
       if (performance.now() - told < SECONDS_BETWEEN_LINES * 1000) return;
       told = performance.now();
       console.log(`${sum(tallies, 'nrStates')} states after ${secondsSince(began)} s`);
     },
     failed(reason, { subject, seed: first }) {
-      violate(`${subject}, workloads from ${first} on: ${reason}`);
+      violate(
+        tallies.find(({ name }) => name === subject) as Tally,
+        `${subject}, workloads from ${first} on: ${reason}`,
+      );
     },
   });
-  function violate(what: string): void {
+  function violate(tally: Tally, what: string): void {
+    tally.nrViolations++;
     violations.push(what);
     console.log(`VIOLATION ${what}`);
   }
