@@ -53,6 +53,8 @@ export class CrashWalk<State> {
   /** What was begun, in order; the first was promised. Empty before the first promise. */
   #allowed: State[] = [];
   #begun: State[] = [];
+  /** States that a later one was promised after. */
+  readonly #past = new Set<State>();
 
   constructor(names: readonly string[], media: readonly CrashMediumState[], judge: Judge<State>, options: WalkOptions) {
     this.#names = names;
@@ -108,7 +110,10 @@ export class CrashWalk<State> {
         if (this.#allowed.length > 0) this.#allowed.push(event.state);
         break;
       case 'promises': {
+        // Promises of commits that overlap may come in another order than the states: the latest counts.
+        if (this.#past.has(event.state) && !this.#begun.includes(event.state)) break;
         const from = this.#begun.lastIndexOf(event.state);
+        for (const state of this.#begun.slice(0, Math.max(0, from))) this.#past.add(state);
         this.#allowed = from < 0 ? [event.state] : this.#begun.slice(from);
         this.#begun = this.#allowed.slice();
         break;
