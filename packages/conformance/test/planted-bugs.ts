@@ -10,7 +10,7 @@ import type { SourceEdit } from './planted-source.js';
 export interface PlantedBug {
   readonly name: string;
   /** The subject that has to find it. */
-  readonly subject: 'core' | 'thin-metadata' | 'thin-pool';
+  readonly subject: string;
   readonly edits?: readonly SourceEdit[];
   readonly disguise?: Disguise;
 }

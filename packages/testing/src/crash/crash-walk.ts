@@ -125,8 +125,9 @@ export class CrashWalk<State> {
     return this.#inDoubt;
   }
 
-  /** One crash state; what is wrong with it. */
-  async try(place: number, choice: Choice): Promise<WrongState | undefined> {
+  /** One crash state; what is wrong with it. Of another recording than the choice was made for, what is not there cannot land. */
+  async try(place: number, chosen: Choice): Promise<WrongState | undefined> {
+    const choice = chosen.filter(({ index }) => index < this.#inDoubt.length);
     const [promised, ...begun] = this.#allowed;
     if (promised === undefined) return undefined;
     this.nrStates++;

@@ -89,9 +89,7 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
     if ('problem' in recorded) return recorded;
     const { walk, recording } = recorded;
     for (const event of recording.events.slice(0, place)) walk.step(event);
-    // A program that was mended since writes less: what is not there cannot land.
-    const landed = choice.filter(({ index }) => index < walk.inDoubt.length);
-    return walk.try(place, landed);
+    return walk.try(place, choice);
   }
 
   /** The recording, or how the program failed. */
