@@ -56,7 +56,7 @@ export interface CrashSubject<Operation, Media extends CrashMedia = CrashMedia, 
   operations(random: () => number): readonly Operation[];
   /** Puts on the devices what is there before the workload, for example a formatted one. No crash happens here. */
   prepare?(devices: CrashDevices<Media>): void | Promise<void>;
-  /** The workload. Each device is to be closed, or left, as the program likes; what it throws fails the exploration. */
+  /** The workload; it is over when this returns, or resolves: what happens later is not recorded. What it throws is a violation. */
   run(operations: readonly Operation[], run: CrashRun<Media, State>): void | Promise<void>;
   /** Opens what a crash left, checks it, and returns its state. What it throws is a violation. It may write. */
   recover(devices: CrashDevices<Media>, options: RecoverOptions): State | Promise<State>;

@@ -3,7 +3,7 @@ import { type DataDevice, MemoryDataDevice, MemoryMetadataDevice, type MetadataD
 import { seededRandom } from '../seeded-random.js';
 import type { Choice, ChoiceBounds } from './crash-choices.js';
 import { CrashMediumState } from './crash-medium.js';
-import { CrashRecording } from './crash-recording.js';
+import { type CrashEvent, CrashRecording } from './crash-recording.js';
 import type { CrashDevices, CrashMedia, CrashMoment, CrashSubject } from './crash-subject.js';
 import { CrashWalk, type WrongState } from './crash-walk.js';
 import { inWords } from './in-words.js';
@@ -31,7 +31,7 @@ export interface CrashExploration<Operation, Media extends CrashMedia, State> ex
 
 interface Recorded<State> {
   readonly walk: CrashWalk<State>;
-  readonly recording: CrashRecording<State>;
+  readonly events: readonly CrashEvent<State>[];
 }
 
 /** One workload, or a part of it, to be run as often as it takes. */
@@ -67,9 +67,9 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
   ): Promise<{ wrong: WrongState | undefined; nrStates: number; nrDistinct: number }> {
     const recorded = await this.#attempt(operations);
     if ('problem' in recorded) return { wrong: recorded, nrStates: 0, nrDistinct: 0 };
-    const { walk, recording } = recorded;
+    const { walk, events } = recorded;
     let wrong: WrongState | undefined;
-    for await (const state of walk.run(recording.events)) {
+    for await (const state of walk.run(events)) {
       wrong = state;
       break;
     }
@@ -78,8 +78,8 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
 
   /** The walk, at a place of the recording. */
   async walkTo(operations: readonly number[], place: number): Promise<CrashWalk<State>> {
-    const { walk, recording } = await this.#record(operations);
-    for (const event of recording.events.slice(0, place)) walk.step(event);
+    const { walk, events } = await this.#record(operations);
+    for (const event of events.slice(0, place)) walk.step(event);
     return walk;
   }
 
@@ -87,8 +87,8 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
   async again(operations: readonly number[], place: number, choice: Choice): Promise<WrongState | undefined> {
     const recorded = await this.#attempt(operations);
     if ('problem' in recorded) return recorded;
-    const { walk, recording } = recorded;
-    for (const event of recording.events.slice(0, place)) walk.step(event);
+    const { walk, events } = recorded;
+    for (const event of events.slice(0, place)) walk.step(event);
     return walk.try(place, choice);
   }
 
@@ -136,7 +136,8 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
       judge: subject.judge?.bind(subject) ?? isOneOf,
     };
     const options = { ...this.#exploration, random: seededRandom(this.seed ^ 0x5eed), thoroughEvery };
-    return { walk: new CrashWalk(this.names, states, judge, options), recording };
+    // What the program still does in the background, having returned, is not part of the workload.
+    return { walk: new CrashWalk(this.names, states, judge, options), events: recording.events.slice() };
   }
 }
 
