@@ -64,6 +64,7 @@ export class PlantedModules {
       cacheDir: 'node_modules/.cache/vite-planted',
       resolve: { conditions: CONDITIONS },
       ssr: { resolve: { conditions: CONDITIONS } },
+      oxc: { target: 'node20' }, // as vitest does: what TypeScript has and Node 20 has not is compiled away
       server: { middlewareMode: true, watch: null, hmr: false, ws: false },
       optimizeDeps: { noDiscovery: true },
       plugins: [plantingPlugin(() => current())],

@@ -10,6 +10,7 @@ export {
   type MetadataDeviceConformanceOptions,
   metadataDeviceConformance,
 } from './conformance/metadata-device-conformance.js';
+export { CorruptingDataDevice, CorruptingMetadataDevice, type Corruption } from './corrupting-devices.js';
 export type { Choice, ChoiceBounds, Landed } from './crash/crash-choices.js';
 export type { Landing } from './crash/crash-medium.js';
 export type {
