@@ -2,7 +2,8 @@
  * The error explorer: for each operation, each kind of request, each place, once and for ever: what is left.
  *
  *   the operation threw      an expected error; the devices hold the old state or the new one, and so does what the object shows,
- *                            if it shows anything; tried again on healed devices it succeeds, or refuses with an expected error
+ *                            if it shows anything (the new one only if the devices hold it); tried again on healed devices it
+ *                            succeeds, or refuses with an expected error
  *   it did not throw         the new state, everywhere
  *   in any case              what is reopened is audited: nothing has leaked
  */
@@ -193,6 +194,7 @@ class Bench<Session, Media extends CrashMedia> {
     if (looked.unexpected !== undefined) return `looking at the object throws ${looked.unexpected}`;
     if (shown !== undefined && shown !== shownBefore && shown !== shownAfter)
       return `the object shows neither the old state nor the new: ${short(shown)}`;
+    if (shown === shownAfter && left !== after) return 'the object shows the new state, but the devices hold the old one';
     setup.heal();
     this.#disarm();
     if (shown === shownBefore && thrown.threw) {
