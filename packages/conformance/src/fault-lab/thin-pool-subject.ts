@@ -17,12 +17,12 @@ export type PoolOperation =
   | { readonly op: 'create' | 'flush' | 'commit' };
 
 /** Thin id → the value of each sector looked at. */
-type Volumes = ReadonlyMap<number, readonly number[]>;
+export type Volumes = ReadonlyMap<number, readonly number[]>;
 
 const SECTOR = 512;
-const BLOCK_SECTORS = 128;
+export const BLOCK_SECTORS = 128;
 const NR_BLOCKS = 3;
-const VOLUME_SIZE = NR_BLOCKS * BLOCK_SECTORS * SECTOR;
+export const VOLUME_SIZE = NR_BLOCKS * BLOCK_SECTORS * SECTOR;
 /** Fewer than all volumes together may want. */
 const NR_DATA_BLOCKS = 9;
 const MOST_VOLUMES = 4;
@@ -30,10 +30,10 @@ const MOST_VOLUMES = 4;
 const LOOKED_AT = [0, 1, 127, 64] as const;
 const PER_BLOCK = LOOKED_AT.length;
 const NOTHING = new Array<number>(NR_BLOCKS * PER_BLOCK).fill(0);
-const GARBAGE = 0xdddddddd;
+export const GARBAGE = 0xdddddddd;
 
 const MEDIA = { metadata: { nrBlocks: 64 }, data: { size: NR_DATA_BLOCKS * BLOCK_SECTORS * SECTOR } } as const;
-const OPTIONS = { errorIfNoSpace: true, noSpaceTimeout: 0, commitPeriod: 0, cacheBlocks: 64 } as const;
+export const OPTIONS = { errorIfNoSpace: true, noSpaceTimeout: 0, commitPeriod: 0, cacheBlocks: 64 } as const;
 
 export const subject: CrashSubject<PoolOperation, typeof MEDIA, Volumes> = {
   name: 'thin-pool',
@@ -58,12 +58,7 @@ export const subject: CrashSubject<PoolOperation, typeof MEDIA, Volumes> = {
   async recover({ metadata, data }, { thorough }) {
     if (thorough) for (const { message } of checkThin(metadata)) throw new Error(`the check says: ${message}`);
     const pool = await ThinPool.open(metadata, data, OPTIONS);
-    const found = new Map<number, number[]>();
-    for (const { thinId } of [...pool.thins()]) {
-      const volume = await pool.openVolume(thinId, { size: VOLUME_SIZE });
-      found.set(thinId, await valuesOf(volume));
-      await volume.close();
-    }
+    const found = await volumesOf(pool);
     await pool.close();
     return found;
   },
@@ -89,8 +84,19 @@ function operations(random: () => number): PoolOperation[] {
 }
 
 /** Offset of a place in its volume. */
-function offsetOf(place: number): number {
+export function offsetOf(place: number): number {
   return (Math.floor(place / PER_BLOCK) * BLOCK_SECTORS + (LOOKED_AT[place % PER_BLOCK] as number)) * SECTOR;
+}
+
+/** What every volume shows. */
+export async function volumesOf(pool: ThinPool): Promise<Volumes> {
+  const found = new Map<number, number[]>();
+  for (const { thinId } of [...pool.thins()]) {
+    const volume = await pool.openVolume(thinId, { size: VOLUME_SIZE });
+    found.set(thinId, await valuesOf(volume));
+    await volume.close();
+  }
+  return found;
 }
 
 async function valuesOf(volume: ThinVolume): Promise<number[]> {
@@ -220,7 +226,7 @@ class PoolRun {
   }
 }
 
-function sectorOf(value: number): Uint8Array {
+export function sectorOf(value: number): Uint8Array {
   return new Uint8Array(new Uint32Array(SECTOR / 4).fill(value).buffer);
 }
 

@@ -194,7 +194,8 @@ class Bench<Session, Media extends CrashMedia> {
     if (looked.unexpected !== undefined) return `looking at the object throws ${looked.unexpected}`;
     if (shown !== undefined && shown !== shownBefore && shown !== shownAfter)
       return `the object shows neither the old state nor the new: ${short(shown)}`;
-    if (shown === shownAfter && left !== after) return 'the object shows the new state, but the devices hold the old one';
+    if (shown === shownAfter && left !== after)
+      return 'the object shows the new state, but the devices hold the old one';
     setup.heal();
     this.#disarm();
     if (shown === shownBefore && thrown.threw) {
