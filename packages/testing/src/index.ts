@@ -25,7 +25,6 @@ export type {
 export { CrashViolation } from './crash/crash-violation.js';
 export type { CrashExploration, Disguise } from './crash/crash-workload-run.js';
 export { type CrashReport, exploreCrashes, replayCrash } from './crash/explore-crashes.js';
-export { readReplayToken } from './crash/replay-token.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
 export type { ErrorSubject, FaultSource } from './errors/error-subject.js';
 export { type ErrorExploration, type ErrorReport, exploreErrors } from './errors/explore-errors.js';
@@ -42,6 +41,7 @@ export type { FieldKind, FormatField, FormatStructure } from './fuzz/format-stru
 export { type FuzzOptions, type FuzzReader, type FuzzReport, fuzzReaders } from './fuzz/fuzz-readers.js';
 export { type MutatedImage, type MutationOptions, mutatedImages } from './fuzz/mutate-image.js';
 export { FlushlessDataDevice, FlushlessMetadataDevice, SuperblockFirstDevice } from './lying-devices.js';
+export { PassingDataDevice, PassingMetadataDevice } from './passing-devices.js';
 export {
   type DataCrash,
   type DurableChanges,

@@ -58,7 +58,7 @@ function runPlanted({ file, test }: KernelBug, edits: readonly SourceEdit[]): Te
   const args = [
     join(ROOT, 'node_modules/vitest/vitest.mjs'),
     'run',
-    ...['--config', 'packages/conformance/test/kernel-bugs/planted.config.ts'],
+    ...['--config', '.dev/vitest.planted.config.ts'],
     ...['--reporter=json', `--outputFile.json=${report}`],
     ...['-t', test.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')],
     file,

@@ -29,6 +29,7 @@ export class CrashViolation extends Error {
   readonly nrInDoubt: number;
   readonly nrLanded: number;
 
+  /** @internal */
   constructor({ subject, seed, operations, shown, names, wrong, command }: ViolationDetail) {
     const { place, inDoubt, choice, problem, cause } = wrong;
     const token = writeReplayToken({ subject, seed, operations, place, choice });
