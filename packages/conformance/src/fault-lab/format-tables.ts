@@ -1,7 +1,7 @@
 /**
- * Every structure on our devices as a table for the fuzzer. A new target adds its superblock here, and readers beside thin-readers.ts.
+ * The core's structures as tables for the fuzzer. A target adds its superblock, in a file of its own (thin-fuzz.ts).
  *
- * Offsets: docs/format/btree.md, section 1; space-maps.md, section 1; thin.md, section 1; array-and-bitset.md.
+ * Offsets: docs/format/btree.md, section 1; space-maps.md, section 1; array-and-bitset.md.
  */
 import { CorruptBlockError } from '@pdata/device';
 import {
@@ -15,7 +15,6 @@ import {
   nodeValidator,
 } from '@pdata/persistent-data';
 import type { FormatField, FormatStructure } from '@pdata/testing';
-import { thinSuperblockValidator } from '@pdata/thin';
 
 const u32 = (at: number) => (block: DataView) => block.getUint32(at, true);
 const NR_ENTRIES = u32(16);
@@ -83,40 +82,18 @@ const arrayBlock: FormatStructure = {
   ],
 };
 
-const spaceMapRoot = (name: string, at: number): FormatField[] => [
+export const spaceMapRoot = (name: string, at: number): FormatField[] => [
   { name: `nrBlocks of the ${name} space map`, kind: 'count', size: 8, at },
   { name: `nrAllocated of the ${name} space map`, kind: 'count', size: 8, at: at + 8 },
   { name: `bitmap root of the ${name} space map`, kind: 'pointer', size: 8, at: at + 16 },
   { name: `reference-count root of the ${name} space map`, kind: 'pointer', size: 8, at: at + 24 },
 ];
 
-const thinSuperblock: FormatStructure = {
-  name: 'thin superblock',
-  ...sealedBy(thinSuperblockValidator),
-  fields: [
-    { name: 'flags', kind: 'flags', size: 4, at: 4 },
-    { name: 'uuid', kind: 'number', size: 8, at: 16, count: () => 2 },
-    { name: 'magic', kind: 'number', size: 8, at: 32 },
-    { name: 'version', kind: 'number', size: 4, at: 40 },
-    { name: 'time', kind: 'number', size: 4, at: 44 },
-    { name: 'transaction id', kind: 'number', size: 8, at: 48 },
-    { name: 'held root', kind: 'pointer', size: 8, at: 56 },
-    ...spaceMapRoot('data', 64),
-    ...spaceMapRoot('metadata', 192),
-    { name: 'mapping root', kind: 'pointer', size: 8, at: 320 },
-    { name: 'details root', kind: 'pointer', size: 8, at: 328 },
-    { name: 'data block size', kind: 'size', size: 4, at: 336 },
-    { name: 'metadata block size', kind: 'size', size: 4, at: 340 },
-    { name: 'metadata nr blocks', kind: 'count', size: 8, at: 344 },
-    { name: 'compat flags', kind: 'flags', size: 4, at: 352, count: () => 3 },
-  ],
-};
-
-/** The core's, and the superblock of each target. */
-export const STRUCTURES: readonly FormatStructure[] = [btreeNode, bitmap, metadataIndex, arrayBlock, thinSuperblock];
+/** What every target is made of; each adds its superblock. */
+export const CORE_STRUCTURES: readonly FormatStructure[] = [btreeNode, bitmap, metadataIndex, arrayBlock];
 
 /** A structure is recognized, and its checksum made right, by the code that reads and writes it. */
-function sealedBy(validator: BlockValidator): Pick<FormatStructure, 'matches' | 'seal'> {
+export function sealedBy(validator: BlockValidator): Pick<FormatStructure, 'matches' | 'seal'> {
   return {
     matches(bytes, blockNr) {
       try {

@@ -1,20 +1,22 @@
-/** A thread of `faultlab fuzz`: the images of one pool at a time. */
-import { parentPort, threadId } from 'node:worker_threads';
+/** A thread of `faultlab fuzz`: the images made from one good one at a time. */
+import { parentPort } from 'node:worker_threads';
 import type { FuzzReport } from '@pdata/testing';
-import { fuzzPool } from './fuzz-images.js';
+import { FUZZ_TARGETS } from './fuzz-registry.js';
+import { type FuzzTarget, fuzzTarget } from './fuzz-targets.js';
 
 export interface FuzzJob {
+  readonly target: string;
   readonly seed: number;
 }
 
 export interface FuzzResult extends FuzzReport {
-  readonly threadId: number;
   /** Bytes outside the heap, which no limit of the thread covers. */
   readonly arrayBuffers: number;
 }
 
-parentPort?.on('message', ({ seed }: FuzzJob) => {
-  const report = fuzzPool(seed);
+parentPort?.on('message', async ({ target: name, seed }: FuzzJob) => {
+  const target = FUZZ_TARGETS.find((known) => known.name === name) as FuzzTarget;
+  const report = await fuzzTarget(target, seed);
   parentPort?.postMessage({
     ...report,
     threadId,

@@ -73,10 +73,10 @@ const reader = (name: string, how: { bounded: boolean; checked: boolean }): Fuzz
   },
 });
 
-it('lets a good reader do its work or refuse, and leaves the image as it was', () => {
+it('lets a good reader do its work or refuse, and leaves the image as it was', async () => {
   const bytes = image();
   const readers = [reader('good', { bounded: true, checked: true })];
-  const report = fuzzReaders({ image: bytes, structures: [list], seed: 1, images: 500, readers });
+  const report = await fuzzReaders({ image: bytes, structures: [list], seed: 1, images: 500, readers });
   expect(report.failures).toEqual([]);
   expect(report.outcomes.good?.done).toBeGreaterThan(100);
   expect(report.outcomes.good?.refused).toBeGreaterThan(100);
@@ -86,9 +86,9 @@ it('lets a good reader do its work or refuse, and leaves the image as it was', (
 it.each([
   ['does not look at what it is told', { bounded: true, checked: false }, /RangeError/],
   ['walks in circles', { bounded: false, checked: true }, /BudgetError: it reads on and on/],
-])('finds a reader that %s', (_, how, says) => {
+])('finds a reader that %s', async (_, how, says) => {
   const readers = [reader('bad', how)];
-  const { failures } = fuzzReaders({ image: image(), structures: [list], seed: 1, images: 500, readers });
+  const { failures } = await fuzzReaders({ image: image(), structures: [list], seed: 1, images: 500, readers });
   expect(failures.join('\n')).toMatch(says);
   expect(failures[0]).toMatch(/^bad, image \d+ of seed 1: (next|nrValues|value|block)/);
 });

@@ -13,7 +13,7 @@ export interface FuzzReader {
   readonly name: string;
   /** Whether it writes: it gets a copy of the image then. */
   readonly writes?: boolean;
-  run(device: MetadataDevice): void;
+  run(device: MetadataDevice): void | Promise<void>;
 }
 
 export interface FuzzOptions extends MutationOptions {
@@ -46,7 +46,7 @@ class BudgetError extends Error {
 }
 
 /** Fuzzes readers; failures are reported, not thrown. */
-export function fuzzReaders(options: FuzzOptions): FuzzReport {
+export async function fuzzReaders(options: FuzzOptions): Promise<FuzzReport> {
   const { readers, images, isExpected = (error) => error instanceof StoreError, slowAfter = 500, seed } = options;
   const outcomes = Object.fromEntries(readers.map(({ name }) => [name, { done: 0, refused: 0 }]));
   const failures: string[] = [];
@@ -61,7 +61,7 @@ export function fuzzReaders(options: FuzzOptions): FuzzReport {
       const outcome = outcomes[reader.name] as { done: number; refused: number };
       const began = performance.now();
       try {
-        reader.run(deviceFor(reader, bytes, options.mostReads ?? 200));
+        await reader.run(deviceFor(reader, bytes, options.mostReads ?? 200));
         outcome.done++;
       } catch (error) {
         if (isExpected(error)) outcome.refused++;
