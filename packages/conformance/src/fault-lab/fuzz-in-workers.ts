@@ -9,6 +9,8 @@ const TIMEOUT = 300_000;
 const MEMORY = 1024;
 const MOST_ARRAY_BUFFERS = 2 * 2 ** 30;
 const SLOW_ONES_TOLD = 10;
+/** More of them would say the same. */
+const MOST_FAILURES = 50;
 const SECONDS_BETWEEN_LINES = 30;
 
 export interface FuzzRunOptions {
@@ -34,7 +36,7 @@ export async function fuzzInWorkers({ images, seed, workers }: FuzzRunOptions): 
     timeout: TIMEOUT,
     memory: MEMORY,
     next() {
-      if (nrImages >= images) return undefined;
+      if (nrImages >= images || nrFailures >= MOST_FAILURES) return undefined;
       const nr = nextJob++;
       const target = FUZZ_TARGETS[nr % FUZZ_TARGETS.length]?.name as string;
       return { target, seed: seed + Math.floor(nr / FUZZ_TARGETS.length) };

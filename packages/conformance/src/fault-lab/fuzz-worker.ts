@@ -19,7 +19,6 @@ parentPort?.on('message', async ({ target: name, seed }: FuzzJob) => {
   const report = await fuzzTarget(target, seed);
   parentPort?.postMessage({
     ...report,
-    threadId,
     arrayBuffers: process.memoryUsage().arrayBuffers,
   } satisfies FuzzResult);
 });
