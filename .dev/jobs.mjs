@@ -23,6 +23,10 @@ const jobs = {
     mustBuild(['benchmarks']);
     return packageScript('benchmarks', 'start', args);
   },
+  faultlab(args) {
+    mustBuild(['packages']);
+    return packageScript('packages/conformance', 'faultlab', args);
+  },
   lint: () => tool('biome', ['check', '.']),
   format: () => tool('biome', ['check', '--write', '.']),
   async 'check:api'() {

@@ -11,8 +11,25 @@ export {
   type MetadataDeviceConformanceOptions,
   metadataDeviceConformance,
 } from './conformance/metadata-device-conformance.js';
+export { CorruptingDataDevice, CorruptingMetadataDevice, type Corruption } from './corrupting-devices.js';
+export type { Choice, ChoiceBounds, Landed } from './crash/crash-choices.js';
+export type { Landing } from './crash/crash-medium.js';
+export type {
+  CrashDevices,
+  CrashMedia,
+  CrashMedium,
+  CrashMoment,
+  CrashRun,
+  CrashSubject,
+  RecoverOptions,
+} from './crash/crash-subject.js';
+export { CrashViolation } from './crash/crash-violation.js';
+export type { CrashExploration, Disguise } from './crash/crash-workload-run.js';
+export { type CrashReport, exploreCrashes, replayCrash } from './crash/explore-crashes.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
 export { differentBlocks } from './different-blocks.js';
+export type { ErrorSubject, FaultSource } from './errors/error-subject.js';
+export { type ErrorExploration, type ErrorReport, exploreErrors } from './errors/explore-errors.js';
 export {
   type DataFault,
   FaultyDataDevice,
@@ -22,11 +39,18 @@ export {
   type HoldOptions,
 } from './faulty-data-device.js';
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
+export type { FieldKind, FormatField, FormatStructure } from './fuzz/format-structure.js';
+export { type FuzzOptions, type FuzzReader, type FuzzReport, fuzzReaders } from './fuzz/fuzz-readers.js';
+export { type MutatedImage, type MutationOptions, mutatedImages } from './fuzz/mutate-image.js';
+export { FlushlessDataDevice, FlushlessMetadataDevice, SuperblockFirstDevice } from './lying-devices.js';
 export { ManualTimers } from './manual-timers.js';
 export { quiet, rejection } from './outcomes.js';
+export { PassingDataDevice, PassingMetadataDevice } from './passing-devices.js';
 export { RandomSchedule, turned } from './random-schedule.js';
 export {
   type DataCrash,
+  type DurableChanges,
+  type RecordedChange,
   type RecordedDataOperation,
   RecordingDataDevice,
   type RecordingDataOptions,

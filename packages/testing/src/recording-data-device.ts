@@ -41,6 +41,27 @@ export interface RecordingDataOptions {
   readonly reads?: boolean;
   /** Called when an operation is noted: a change before it has any effect, a flush or a read when it has succeeded. */
   readonly onOperation?: (operation: RecordedDataOperation) => void;
+  /** Called with each change, its bytes included, before it has any effect: from now on it may be on the medium. */
+  readonly onChange?: (change: RecordedChange) => void;
+  /** Called when changes have become durable, by a flush or by themselves. */
+  readonly onDurable?: (durable: DurableChanges) => void;
+}
+
+/** A change as it was asked for. */
+export interface RecordedChange {
+  /** Counts the changes of the device from 0. */
+  readonly nr: number;
+  readonly offset: number;
+  readonly length: number;
+  /** What was written, the recording's own copy; undefined for zeros and discards, which read as zeros where they land. */
+  readonly bytes: Uint8Array | undefined;
+}
+
+export interface DurableChanges {
+  /** Numbers of the changes that no loss of power can undo any more. */
+  readonly nrs: ReadonlySet<number>;
+  /** Changes that were done before one with `fua` was asked for: they do not land over it any more. */
+  readonly older: ReadonlySet<number>;
 }
 
 export interface DataCrash {
@@ -49,21 +70,19 @@ export interface DataCrash {
   readonly lands?: 'none' | 'some' | 'all';
 }
 
-/** A change that a loss of power may undo in whole or in part. */
-interface Change {
-  /** Parts of one change keep its number. */
-  readonly nr: number;
-  readonly offset: number;
-  readonly length: number;
-  /** What was written; undefined for zeros and discards, which read as zeros where they land. */
-  readonly bytes: Uint8Array | undefined;
+/** A change that a loss of power may undo in whole or in part. Parts of one change keep its number. */
+interface Change extends RecordedChange {
   isDone: boolean;
 }
+
+const NO_CHANGES: ReadonlySet<number> = new Set();
 
 export class RecordingDataDevice implements DataDevice {
   readonly #inner: DataDevice;
   readonly #reads: boolean;
   readonly #onOperation: ((operation: RecordedDataOperation) => void) | undefined;
+  readonly #onChange: ((change: RecordedChange) => void) | undefined;
+  readonly #onDurable: ((durable: DurableChanges) => void) | undefined;
   readonly #durable: MemoryDataDevice;
   readonly #pending = new PendingRequests();
   /** In the order in which they were asked for. */
@@ -76,6 +95,8 @@ export class RecordingDataDevice implements DataDevice {
     this.#inner = inner;
     this.#reads = options.reads ?? false;
     this.#onOperation = options.onOperation;
+    this.#onChange = options.onChange;
+    this.#onDurable = options.onDurable;
     this.#durable = durableStart(inner, options.initial);
   }
 
@@ -190,6 +211,7 @@ export class RecordingDataDevice implements DataDevice {
     const covered = this.#nrsDone();
     await this.#inner.flush();
     this.#makeDurable(covered);
+    this.#onDurable?.({ nrs: covered, older: NO_CHANGES });
     this.#note({ op: 'flush' });
   }
 
@@ -220,11 +242,14 @@ export class RecordingDataDevice implements DataDevice {
     const older = fua ? this.#nrsDone() : undefined;
     this.#note({ op, offset, length, fua });
     this.#inDoubt.push(change);
+    this.#onChange?.(change);
     // A change that fails stays in doubt for ever: nobody knows how much of it landed.
     await pass();
     change.isDone = true;
     if (older === undefined) return;
-    this.#makeDurable(new Set([change.nr]));
+    const itself = new Set([change.nr]);
+    this.#makeDurable(itself);
+    this.#onDurable?.({ nrs: itself, older });
     // A cache does not put what it held before over what went past it.
     this.#inDoubt = this.#inDoubt.flatMap((each) => (older.has(each.nr) ? outside(each, change) : [each]));
   }

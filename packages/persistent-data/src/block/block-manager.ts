@@ -36,8 +36,9 @@ export interface BlockManagerCounters {
 const DEFAULT_CACHE_BLOCKS = 16384;
 /** Below this an operation's path would not fit beside anything else. */
 const MIN_CACHE_BLOCKS = 32;
-/** The slab grows by this many frames: 1 MiB. */
-const FRAMES_PER_SEGMENT = 256;
+/** The slab grows by as many frames as it has, from 64 KiB to 1 MiB at once: opening little metadata costs little. */
+const FIRST_SEGMENT_FRAMES = 16;
+const MOST_SEGMENT_FRAMES = 256;
 /** Longest run handed to the device in one request: 1 MiB. */
 const MAX_RUN = 256;
 
@@ -66,7 +67,7 @@ export class BlockManager {
   #operation = 1;
   #depth = 0;
   #dirty: Block[] = [];
-  #staging: Uint8Array | undefined;
+  #staging = new Uint8Array(0);
   #readOnly: boolean;
 
   constructor(device: MetadataDevice, options: BlockManagerOptions = {}) {
@@ -323,7 +324,8 @@ export class BlockManager {
 
   #newFrame(): number {
     if (this.#segmentUsed === this.#segment.length) {
-      this.#segment = new Uint8Array(FRAMES_PER_SEGMENT * BLOCK_SIZE);
+      const nrFrames = Math.min(MOST_SEGMENT_FRAMES, Math.max(FIRST_SEGMENT_FRAMES, this.#frames.length));
+      this.#segment = new Uint8Array(nrFrames * BLOCK_SIZE);
       this.#segmentUsed = 0;
     }
     const block = new Block(this.#segment.subarray(this.#segmentUsed, this.#segmentUsed + BLOCK_SIZE), -1);
@@ -377,7 +379,8 @@ export class BlockManager {
       else due.push(block);
     }
     due.sort((a, b) => a.nr - b.nr);
-    this.#staging ??= new Uint8Array(MAX_RUN * BLOCK_SIZE);
+    const longest = Math.min(MAX_RUN, due.length) * BLOCK_SIZE;
+    if (this.#staging.byteLength < longest) this.#staging = new Uint8Array(longest);
     for (let from = 0; from < due.length; ) {
       const first = (due[from] as Block).nr;
       let nr = 0;

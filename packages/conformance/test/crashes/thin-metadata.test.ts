@@ -1,0 +1,3 @@
+import { itSurvivesCrashes } from './explored.js';
+
+itSurvivesCrashes('thin-metadata', 70_000);

@@ -1,0 +1,3 @@
+import { itSurvivesCrashes } from './explored.js';
+
+itSurvivesCrashes('thin-pool', 70_000);

@@ -1,0 +1,175 @@
+/**
+ * Bugs that storage engines have had, put into ours one at a time: each has to be found by the crash explorer. A new bug is an entry.
+ *
+ * Most are a line of source that is replaced; what a program can also do wrong by what it does to its devices is done by devices
+ * that lie.
+ */
+import { type Disguise, FlushlessDataDevice, FlushlessMetadataDevice, SuperblockFirstDevice } from '@pdata/testing';
+import type { SourceEdit } from './planted-source.js';
+
+export interface PlantedBug {
+  readonly name: string;
+  /** The subject that has to find it. */
+  readonly subject: string;
+  readonly edits?: readonly SourceEdit[];
+  readonly disguise?: Disguise;
+}
+
+const CORE = 'packages/persistent-data/src';
+const THIN = 'packages/thin/src';
+
+export const PLANTED_BUGS: readonly PlantedBug[] = [
+  {
+    name: 'a queue of count changes that is worked off in reverse order',
+    subject: 'core',
+    edits: [
+      {
+        file: `${CORE}/space-map/metadata-space-map.ts`,
+        replace: 'return this.#entries[this.#first] as PendingCount;',
+        by: 'return this.#entries[this.#entries.length - 1] as PendingCount;',
+      },
+      {
+        file: `${CORE}/space-map/metadata-space-map.ts`,
+        replace: 'this.#first++;\n    if (this.#first === this.#entries.length) this.clear();',
+        by: 'this.#entries.pop();\n    if (this.#first === this.#entries.length) this.clear();',
+      },
+      // In that order the queue may go on for ever: each change brings another before it is done itself.
+      {
+        file: `${CORE}/space-map/metadata-space-map.ts`,
+        replace: '    this.#entries.push({ delta, begin, end });',
+        by: '    if (this.#entries.length > 2000) throw new Error("the queue does not end");\n    this.#entries.push({ delta, begin, end });',
+      },
+    ],
+  },
+  {
+    name: 'no flush before the superblock is written',
+    subject: 'core',
+    edits: [
+      {
+        file: `${CORE}/transaction/transaction-manager.ts`,
+        replace: 'if (this.#needsFirstFlush) this.blocks.flush();',
+        by: '',
+      },
+    ],
+  },
+  {
+    name: 'no flush after the superblock was written: a device that lies',
+    subject: 'thin-metadata',
+    disguise: { metadata: (device) => new FlushlessMetadataDevice(device, (nr) => nr % 2 === 0) },
+  },
+  {
+    name: 'the superblock written first',
+    subject: 'core',
+    disguise: { metadata: (device) => new SuperblockFirstDevice(device) },
+  },
+  {
+    name: 'a commit before the data is durable: no flush of the data device',
+    subject: 'thin-pool',
+    edits: [{ file: `${THIN}/engine/pool-core.ts`, replace: '      await this.data.flush();\n', by: '' }],
+  },
+  {
+    name: 'a data device whose flushes do nothing',
+    subject: 'thin-pool',
+    disguise: { data: (device) => new FlushlessDataDevice(device) },
+  },
+  {
+    name: 'reuse of a block that was freed in the same transaction',
+    subject: 'core',
+    edits: [
+      {
+        file: `${CORE}/space-map/bitmap-counts.ts`,
+        replace: 'const committedFrom = first < committedNrBlocks ? state.committedBlockNr : 0;',
+        by: 'const committedFrom = first < committedNrBlocks ? 0 : 0;',
+      },
+    ],
+  },
+  {
+    name: 'reuse of a data block that was freed in the same transaction',
+    subject: 'thin-pool',
+    edits: [
+      {
+        file: `${CORE}/space-map/bitmap-counts.ts`,
+        replace: 'const committedFrom = first < committedNrBlocks ? state.committedBlockNr : 0;',
+        by: 'const committedFrom = this.tm.spaceMap.nrBlocks !== this.nrBlocks || first >= committedNrBlocks ? 0 : state.committedBlockNr;',
+      },
+    ],
+  },
+  {
+    name: 'a block overwritten in place although the last commit reads it',
+    subject: 'core',
+    edits: [
+      {
+        file: `${CORE}/transaction/transaction-manager.ts`,
+        replace: 'if (!shared && this.#isShadow(nr)) return',
+        by: 'if (!shared) return',
+      },
+    ],
+  },
+  {
+    name: 'children of a shared node not counted when it is copied',
+    subject: 'core',
+    edits: [
+      { file: `${CORE}/transaction/transaction-manager.ts`, replace: 'if (shared) incChildren?.(copy);', by: '' },
+    ],
+  },
+  {
+    name: 'grandchildren not counted when a root takes the place of a shared child (09a65ad)',
+    subject: 'core',
+    edits: [{ file: `${CORE}/btree/remove.ts`, replace: 'if (shared) tree.incChildren(node);', by: '' }],
+  },
+  {
+    name: 'a merged child that is not given back',
+    subject: 'core',
+    edits: [
+      {
+        file: `${CORE}/btree/remove.ts`,
+        replace: '  closeEntry(node, index);\n  tree.tm.dec(childNr);',
+        by: '  closeEntry(node, index);',
+      },
+    ],
+  },
+  {
+    name: 'a metadata snapshot taken without a commit (49e99fc7)',
+    subject: 'thin-metadata',
+    edits: [
+      {
+        file: `${THIN}/metadata/thin-metadata.ts`,
+        replace: '    this.commit();\n    this.#transaction.change(',
+        by: '    this.#transaction.change(',
+      },
+    ],
+  },
+  {
+    name: 'a snapshot that shares its root without counting it',
+    subject: 'thin-metadata',
+    edits: [
+      {
+        file: `${THIN}/metadata/devices.ts`,
+        replace: '    tm.inc(root);\n    top.insert(thinId, root);',
+        by: '    top.insert(thinId, root);',
+      },
+    ],
+  },
+  {
+    name: 'a mapping taken for unshared one snapshot too long',
+    subject: 'thin-pool',
+    edits: [
+      {
+        file: `${THIN}/metadata/mappings.ts`,
+        replace: 'return value === undefined ? undefined : { ...value, shared: snapshottedTime > value.time };',
+        by: 'return value === undefined ? undefined : { ...value, shared: snapshottedTime > value.time + 1 };',
+      },
+    ],
+  },
+  {
+    name: 'a fresh block that is not zeroed around what was written',
+    subject: 'thin-pool',
+    edits: [
+      {
+        file: `${THIN}/engine/provisioning.ts`,
+        replace: '    await data.writeZeroes(begin, blockSize);\n    await data.write(begin + at, from);',
+        by: '    await data.write(begin + at, from);',
+      },
+    ],
+  },
+];
