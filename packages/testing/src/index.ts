@@ -20,6 +20,7 @@ export {
   type HoldOptions,
 } from './faulty-data-device.js';
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
+export { ManualTimers } from './manual-timers.js';
 export {
   type DataCrash,
   type RecordedDataOperation,

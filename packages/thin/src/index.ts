@@ -3,15 +3,10 @@
  * commits it; check, dump, restore and list work on it as a whole.
  * @packageDocumentation
  */
-export {
-  AbortedChangesError,
-  type MessageErrno,
-  PoolMessageError,
-  PoolModeError,
-  VolumeInUseError,
-} from './engine/errors.js';
+export { AbortedChangesError, type MessageErrno, type Timers } from '@pdata/device/engine';
+export { PoolMessageError, PoolModeError, VolumeInUseError } from './engine/errors.js';
 export type { ThinPoolEvents, ThinPoolListener } from './engine/events.js';
-export type { ThinPoolOptions, Timers } from './engine/options.js';
+export type { ThinPoolOptions } from './engine/options.js';
 export type { PoolMode } from './engine/pool-mode.js';
 export type { PoolStatus, ThinStatus } from './engine/status.js';
 export { type Alongside, ThinPool } from './engine/thin-pool.js';

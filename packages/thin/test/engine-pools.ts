@@ -1,7 +1,7 @@
 /** Pools with an engine, in memory, for tests. */
 import { MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
 import { expect } from 'vitest';
-import { ThinPool, type ThinPoolOptions, type ThinVolume, type Timers } from '../src/index.js';
+import { ThinPool, type ThinPoolOptions, type ThinVolume } from '../src/index.js';
 import { expectSound } from './pool.js';
 
 export const KIB = 1024;
@@ -70,34 +70,6 @@ export async function rejection(work: Promise<unknown>): Promise<Error & { code?
   );
   expect(outcome, 'a rejection').toBeInstanceOf(Error);
   return outcome as Error & { code?: string };
-}
-
-/** Time that passes when a test says so. */
-export class ManualTimers implements Timers {
-  #now = 0;
-  #due: { at: number; work: () => void }[] = [];
-
-  set(work: () => void, ms: number): object {
-    const timer = { at: this.#now + ms, work };
-    this.#due.push(timer);
-    return timer;
-  }
-
-  clear(timer: unknown): void {
-    this.#due = this.#due.filter((other) => other !== timer);
-  }
-
-  get nrWaiting(): number {
-    return this.#due.length;
-  }
-
-  pass(ms: number): void {
-    this.#now += ms;
-    for (const timer of this.#due.filter(({ at }) => at <= this.#now)) {
-      this.clear(timer);
-      timer.work();
-    }
-  }
 }
 
 /** Everything that can go on without time or a test's help has gone on. */

@@ -10,12 +10,12 @@
  *
  * Format: docs/format/thin.md, section 9.1.
  */
+import type { QueueEntry } from '@pdata/device/engine';
 import { NoSpaceError } from '@pdata/persistent-data';
 import type { ThinMetadata } from '../metadata/thin-metadata.js';
 import { runsOf, unused } from './data-runs.js';
 import type { OpenThin } from './open-thin.js';
 import type { PoolCore } from './pool-core.js';
-import type { QueueEntry } from './request-queue.js';
 
 /** Blocks worked on at once: 64 MiB of the smallest. */
 const WINDOW = 1024;

@@ -1,12 +1,11 @@
+import { ManualTimers } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
-import { ManualTimers } from '../../test/engine-pools.js';
 import { CommitTimer } from './commit-timer.js';
-import { settingsOf } from './options.js';
 
 function timer(commitPeriod: number): { timers: ManualTimers; timer: CommitTimer; nrDue: () => number } {
   const timers = new ManualTimers();
   let nr = 0;
-  const made = new CommitTimer(settingsOf({ timers, commitPeriod }), () => nr++);
+  const made = new CommitTimer({ timers, commitPeriod }, () => nr++);
   return { timers, timer: made, nrDue: () => nr };
 }
 

@@ -2,8 +2,8 @@
  * A gate that many may be behind at once, until somebody closes it: who closes it waits for those inside to leave, and is
  * alone until it is opened again.
  *
- * The pool has one for changes of its metadata (a commit closes it), each open volume one for requests that write (a
- * snapshot closes it). Nobody starves: who waits to enter goes in when the gate is next opened, before the next closer; who
+ * A thin pool has one for changes of its metadata (a commit closes it), each open volume one for requests that write (a
+ * snapshot closes it); a clone has one for requests (a suspension closes it). Nobody starves: who waits to enter goes in when the gate is next opened, before the next closer; who
  * waits to close is not overtaken by those who come later.
  */
 interface Waiting {
