@@ -12,7 +12,7 @@
  *   2. `mark` and `clear` change memory; `flush` makes it durable: marks before it resolves, and clean bits only
  *      after a flush of all legs that began after the `clear`.
  *   3. `flush` does nothing when no persistent bit has changed. Calls at once share what they can.
- *   4. Once a flush of a leg has failed, nothing becomes clean any more, until a new log object is made on the device.
+ *   4. Once a flush of a leg has failed, nothing is or becomes clean any more, until `trustLegFlushes`.
  *   5. A region is handed out for recovery once, until the search begins anew (`searchAgain`, `resume`): a copy that fails is
  *      not tried for ever, as in the kernel. What falls out of sync behind the search waits for that too.
  *
@@ -78,6 +78,11 @@ export interface DirtyLog {
   /** undefined: not known without waiting (a cluster's log); ask {@link queryInSync}. */
   isInSync(regionNr: number): boolean | undefined;
   queryInSync(regionNr: number): Promise<boolean>;
+  /**
+   * Whether every leg is known to hold all of the region durably: it has been cleared, and a flush of the legs has followed.
+   * Where that is not known (a core log, which flushes no legs; a cluster's), false.
+   */
+  isClean(regionNr: number): boolean;
 
   /** A write is about to be sent. Durable when the next `flush` has resolved. */
   mark(regionNr: number): void;
@@ -97,6 +102,11 @@ export interface DirtyLog {
   searchAgain(): Promise<void>;
   /** Ends the recovery of a region, whatever it was; counts transitions only. */
   setRegionSync(regionNr: number, inSync: boolean): Promise<void>;
+  /**
+   * The leg whose flush failed is gone, and every region of which it may have lost something has been set not in sync: regions
+   * become clean again.
+   */
+  trustLegFlushes(): Promise<void>;
 
   status(): LogStatus;
   /** The log's part of the kernel's status line: `1 core`, `3 disk LOG.img A`. */

@@ -26,7 +26,7 @@
  * Calls may overlap; the mirror's worker is expected to be one loop all the same. Flushes and discards concern no region and do not come here.
  * Format: docs/format/mirror-log.md, sections 5, 6, 7 and 12.
  */
-import { invariant, type StoreError } from '@pdata/device';
+import { invariant, StoreError } from '@pdata/device';
 import type { DirtyLog } from '../log/dirty-log.js';
 
 export type RegionState = 'clean' | 'dirty' | 'nosync' | 'recovering';
@@ -51,7 +51,10 @@ export interface AdmittedWrites<W> {
 }
 
 export interface UpdateOptions {
-  /** Leave regions that have come to rest marked, to save the log a write if they are written to again soon. Default false. */
+  /**
+   * Leave regions that have come to rest, or have been copied, marked: it saves a flush of the legs and writes of the log while more is
+   * to come. The next update without this clears them all. Default false.
+   */
   readonly keepIdle?: boolean;
 }
 
@@ -62,38 +65,282 @@ export interface UpdateOutcome<W> {
   readonly recovered: readonly number[];
   /** Regions whose copying failed or was called off. */
   readonly failed: readonly number[];
-  /** The log could not be flushed. */
+  /** The log could not be told, or not be flushed. */
   readonly logFailure: StoreError | undefined;
 }
 
+/**
+ * What is under way of a recovery:
+ *
+ *   'draining'   writes admitted before are to end
+ *   'quiesced'   they have; nobody has begun to copy
+ *   'copying'    between `takeQuiesced` and `recoveryDone`
+ *   'copied', 'failed'   the next `update` tells the log
+ */
+type RecoveryPhase = 'draining' | 'quiesced' | 'copying' | 'copied' | 'failed';
+
+interface Entry<W> {
+  /** Writes admitted and not ended. */
+  nrPending: number;
+  /** The log has been told of a write, and not yet that it is over. */
+  isMarked: boolean;
+  /** It has been copied, and not yet cleared. */
+  isCopied: boolean;
+  recovery: RecoveryPhase | undefined;
+  /** It came out of sync while it was copied: the copy counts for nothing. */
+  isSpoilt: boolean;
+  /** Writes that wait for the end of the recovery. */
+  held: W[];
+}
+
 export class RegionHash<W> {
-  constructor(_log: DirtyLog, _options: RegionHashOptions<W>) {
-    invariant(false, 'to be written');
+  readonly #log: DirtyLog;
+  readonly #regionOf: (write: W) => number;
+  readonly #onWork: () => void;
+  readonly #entries = new Map<number, Entry<W>>();
+  /** At rest and marked: to be cleared. */
+  readonly #idle = new Set<number>();
+  /** To be set not in sync, because a leg has lost a flush that may have covered them. */
+  readonly #suspects = new Set<number>();
+  #quiesced: number[] = [];
+  /** Of phase copied or failed, in that order of ending. */
+  #ended: number[] = [];
+  /** Recoveries called off since the last update. */
+  #calledOff: number[] = [];
+  #released: W[] = [];
+  #nrRecovering = 0;
+  #hasLostLegFlush = false;
+
+  constructor(log: DirtyLog, { regionOf, onWork = () => {} }: RegionHashOptions<W>) {
+    this.#log = log;
+    this.#regionOf = regionOf;
+    this.#onWork = onWork;
   }
 
-  /** As the log has it when nothing is remembered; a region of which the log does not know (a cluster's) is `nosync`. */
-  declare stateOf: (regionNr: number) => RegionState;
+  /** As the log has it when nothing is remembered; what the log does not know (a cluster's) is `nosync`. */
+  stateOf(regionNr: number): RegionState {
+    const entry = this.#entries.get(regionNr);
+    if (entry?.recovery !== undefined) return 'recovering';
+    if (this.#log.isInSync(regionNr) !== true) return 'nosync';
+    return entry === undefined ? 'clean' : 'dirty';
+  }
+
   /** Writes admitted and not ended. */
-  declare nrPending: (regionNr: number) => number;
+  nrPending(regionNr: number): number {
+    return this.#entries.get(regionNr)?.nrPending ?? 0;
+  }
+
   /** Regions between `prepareRecovery` and the `update` that ends their recovery. */
-  declare readonly nrRecovering: number;
+  get nrRecovering(): number {
+    return this.#nrRecovering;
+  }
+
   /** Regions at rest that are still marked: what `update` would clear. */
-  declare readonly nrIdle: number;
+  get nrIdle(): number {
+    return this.#idle.size;
+  }
 
-  /** Decides where each write goes: marks regions, flushes the log once. Never rejects because of the log. */
-  declare admitWrites: (writes: readonly W[]) => Promise<AdmittedWrites<W>>;
+  /** Decides where each write goes: marks regions, flushes the log once. Failures of the log are in the outcome. */
+  async admitWrites(writes: readonly W[]): Promise<AdmittedWrites<W>> {
+    const admitted: W[] = [];
+    for (const write of writes) if (this.#admitOrHold(write)) admitted.push(write);
+    const logFailure = await failureOf(() => this.#log.flush());
+    const toAllLegs: W[] = [];
+    const toDefaultLeg: W[] = [];
+    const later: W[] = [];
+    for (const write of admitted) {
+      const regionNr = this.#regionOf(write);
+      const outcome = this.#log.markOutcome(regionNr);
+      if (outcome === 'in sync') toAllLegs.push(write);
+      else if (outcome === 'not in sync') toDefaultLeg.push(write);
+      else {
+        this.#withdraw(regionNr);
+        later.push(write);
+      }
+    }
+    return { toAllLegs, toDefaultLeg, later, logFailure };
+  }
+
   /** A write that was admitted has ended on all legs that it was sent to. */
-  declare writeEnded: (regionNr: number) => void;
-  /** A write failed on a leg: the region is not in sync from here on; a recovery that waits for its writes is called off. */
-  declare markNosync: (regionNr: number) => Promise<void>;
-  /** A leg failed a flush, so what it had acknowledged may be lost: every region whose writes end from here on is not in sync. */
-  declare legFlushFailed: () => void;
+  writeEnded(regionNr: number): void {
+    const entry = this.#entries.get(regionNr);
+    invariant(entry !== undefined && entry.nrPending > 0, 'a write ends that was not admitted');
+    // One that is to be copied is not in sync as it is; the log must not be told so while it is copied.
+    if (this.#hasLostLegFlush && entry.recovery === undefined) this.#suspects.add(regionNr);
+    this.#oneLess(regionNr, entry);
+  }
 
-  /** Asks the log for a region to copy; from here on writes to it are held back. undefined: nothing to do now. */
-  declare prepareRecovery: () => Promise<number | undefined>;
+  /** A write failed on a leg: the region is not in sync from here on; a recovery that waits for its writes is called off. */
+  async markNosync(regionNr: number): Promise<void> {
+    const entry = this.#entries.get(regionNr);
+    if (entry?.recovery === 'draining') {
+      this.#calledOff.push(regionNr);
+      this.#endRecovery(entry);
+      this.#onWork();
+    } else if (entry?.recovery !== undefined) {
+      entry.isSpoilt = true; // to tell the log now would let another node copy it at the same time
+      return;
+    }
+    await this.#log.setRegionSync(regionNr, false);
+  }
+
+  /** A leg failed a flush, so what it had acknowledged may be lost: every region whose writes end from here on is not in sync. */
+  legFlushFailed(): void {
+    this.#hasLostLegFlush = true;
+  }
+
+  /** The leg whose flush failed is gone, and every region of which it may have lost something has been set not in sync. */
+  async trustLegFlushes(): Promise<void> {
+    this.#hasLostLegFlush = false;
+    await this.#log.trustLegFlushes();
+  }
+
+  /**
+   * Asks the log for a region to copy; from here on writes to it are held back. undefined: nothing to do now.
+   * Rejects with a {@link LogFailedError} when the log (a cluster's) cannot be asked.
+   */
+  async prepareRecovery(): Promise<number | undefined> {
+    const regionNr = await this.#log.nextResyncWork();
+    if (regionNr === undefined) return undefined;
+    const entry = this.#entryOf(regionNr);
+    if (entry.recovery !== undefined) return undefined; // a cluster's log repeats what this node has already
+    this.#nrRecovering++;
+    this.#idle.delete(regionNr);
+    entry.recovery = 'draining';
+    if (entry.nrPending === 0) this.#quiesce(regionNr, entry);
+    return regionNr;
+  }
+
   /** A region whose writes have all ended: copy it now, then {@link recoveryDone}. */
-  declare takeQuiesced: () => number | undefined;
-  declare recoveryDone: (regionNr: number, copied: boolean) => void;
-  /** Tells the log what has been copied and what has come to rest, and flushes it once. */
-  declare update: (options?: UpdateOptions) => Promise<UpdateOutcome<W>>;
+  takeQuiesced(): number | undefined {
+    const regionNr = this.#quiesced.shift();
+    if (regionNr !== undefined) this.#entryOf(regionNr).recovery = 'copying';
+    return regionNr;
+  }
+
+  /** @param copied whether all legs hold the region now */
+  recoveryDone(regionNr: number, copied: boolean): void {
+    const entry = this.#entries.get(regionNr);
+    invariant(entry?.recovery === 'copying', 'a recovery ends that has not begun');
+    entry.recovery = copied && !entry.isSpoilt ? 'copied' : 'failed';
+    this.#ended.push(regionNr);
+    this.#onWork();
+  }
+
+  /** Tells the log what has been copied and what has come to rest, and flushes it once. Failures of the log are in the outcome. */
+  async update({ keepIdle = false }: UpdateOptions = {}): Promise<UpdateOutcome<W>> {
+    const recovered: number[] = [];
+    const failed = this.#calledOff;
+    this.#calledOff = [];
+    let logFailure: StoreError | undefined;
+    for (const regionNr of this.#take(this.#suspects)) {
+      if (this.#entries.get(regionNr)?.recovery !== undefined) continue; // a copy has begun since
+      const failure = await failureOf(() => this.#log.setRegionSync(regionNr, false));
+      logFailure ??= failure;
+    }
+    for (const regionNr of this.#takeEnded()) {
+      const entry = this.#entryOf(regionNr);
+      const copied = entry.recovery === 'copied' && !entry.isSpoilt;
+      // In sync first, then cleared: the clear of a region that is not in sync has no effect.
+      const failure = await failureOf(() => this.#log.setRegionSync(regionNr, copied));
+      logFailure ??= failure;
+      (copied && failure === undefined ? recovered : failed).push(regionNr);
+      this.#endRecovery(entry);
+      entry.isCopied = copied;
+      this.#rest(regionNr, entry);
+    }
+    if (!keepIdle) this.#clearIdle();
+    const released = this.#released;
+    this.#released = [];
+    const failure = await failureOf(() => this.#log.flush());
+    return { released, recovered, failed, logFailure: logFailure ?? failure };
+  }
+
+  /** @returns false when the write is held back */
+  #admitOrHold(write: W): boolean {
+    const regionNr = this.#regionOf(write);
+    const entry = this.#entryOf(regionNr);
+    if (entry.recovery !== undefined) {
+      entry.held.push(write);
+      return false;
+    }
+    entry.nrPending++;
+    this.#idle.delete(regionNr);
+    if (!entry.isMarked) this.#log.mark(regionNr);
+    entry.isMarked = true;
+    return true;
+  }
+
+  /** The write was not sent, and the log holds no mark for it. */
+  #withdraw(regionNr: number): void {
+    const entry = this.#entryOf(regionNr);
+    entry.isMarked = false;
+    this.#oneLess(regionNr, entry);
+  }
+
+  #oneLess(regionNr: number, entry: Entry<W>): void {
+    entry.nrPending--;
+    if (entry.nrPending > 0) return;
+    if (entry.recovery === 'draining') this.#quiesce(regionNr, entry);
+    else this.#rest(regionNr, entry);
+    this.#onWork();
+  }
+
+  #quiesce(regionNr: number, entry: Entry<W>): void {
+    entry.recovery = 'quiesced';
+    this.#quiesced.push(regionNr);
+  }
+
+  /** Nothing is under way any more: to be cleared if that is due, else to be forgotten. */
+  #rest(regionNr: number, entry: Entry<W>): void {
+    if (entry.isMarked || entry.isCopied) this.#idle.add(regionNr);
+    else this.#entries.delete(regionNr);
+  }
+
+  #endRecovery(entry: Entry<W>): void {
+    entry.recovery = undefined;
+    entry.isSpoilt = false;
+    this.#nrRecovering--;
+    this.#released.push(...entry.held);
+    entry.held = [];
+  }
+
+  #clearIdle(): void {
+    for (const regionNr of this.#take(this.#idle)) {
+      this.#log.clear(regionNr);
+      this.#entries.delete(regionNr);
+    }
+  }
+
+  #takeEnded(): number[] {
+    const ended = this.#ended;
+    this.#ended = [];
+    return ended;
+  }
+
+  #take(regions: Set<number>): number[] {
+    const taken = [...regions];
+    regions.clear();
+    return taken;
+  }
+
+  #entryOf(regionNr: number): Entry<W> {
+    let entry = this.#entries.get(regionNr);
+    if (entry === undefined) {
+      entry = { nrPending: 0, isMarked: false, isCopied: false, recovery: undefined, isSpoilt: false, held: [] };
+      this.#entries.set(regionNr, entry);
+    }
+    return entry;
+  }
+}
+
+/** Why the log could not do it; anything but a {@link StoreError} is a bug, and goes on its way. */
+async function failureOf(action: () => Promise<void>): Promise<StoreError | undefined> {
+  try {
+    await action();
+    return undefined;
+  } catch (error) {
+    if (error instanceof StoreError) return error;
+    throw error;
+  }
 }
