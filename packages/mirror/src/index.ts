@@ -2,6 +2,18 @@
  * Linux's mirror target in user space: writes to several legs, and a log of the regions in which they may differ.
  * @packageDocumentation
  */
+export { HeldWriteError, LegError, MirrorTableError } from './engine/errors.js';
+export type { MirrorEvents } from './engine/events.js';
+export type { LegErrorKind, LegLetter } from './engine/legs.js';
+export {
+  type AttachOptions,
+  MirrorDevice,
+  type SetDefaultLegOptions,
+  type SuspendOptions,
+} from './engine/mirror-device.js';
+export type { MirrorLeg, MirrorOptions } from './engine/options.js';
+export type { LegStatus, MirrorStatus } from './engine/status.js';
+export { type MirrorTable, type MirrorTableLog, parseMirrorTable, printMirrorTable } from './engine/table.js';
 export { MAX_LEGS, MIN_LEGS } from './format/limits.js';
 export type { BitmapLogOptions } from './log/bitmap-log.js';
 export { ClusterLog, type ClusterLogOptions } from './log/cluster/cluster-log.js';
