@@ -21,6 +21,7 @@ export {
 } from './faulty-data-device.js';
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
 export { ManualTimers } from './manual-timers.js';
+export { RandomSchedule, turned } from './random-schedule.js';
 export {
   type DataCrash,
   type RecordedDataOperation,
@@ -33,3 +34,5 @@ export {
   type RecordingOptions,
 } from './recording-metadata-device.js';
 export { seededRandom } from './seeded-random.js';
+export { VolatileMetadataDevice } from './volatile-metadata-device.js';
+export { Clock, sectorsOf, VolumeModel, valuesIn, type Writing } from './volume-model.js';

@@ -1,12 +1,12 @@
 /**
- * What a volume may hold: for each sector the values that its history allows, of requests that overlap in time and of a loss
+ * What a volume, or another device in use, may hold: for each sector the values that its history allows, of requests that overlap in time and of a loss
  * of power.
  *
  * Each request that writes has a value of its own. A value is *superseded* when a request began after it had ended, and has
  * ended well. A read sees a value that is not superseded; a crash leaves one that was not superseded when the last flush
  * that succeeded was called.
  */
-export const SECTOR = 512;
+const SECTOR = 512;
 
 interface Entry {
   readonly value: number;

@@ -3,7 +3,7 @@
  * blocks written since the last flush any part, one of them torn. Its asynchronous flush takes as long as it is told.
  */
 import { BLOCK_SIZE, type MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
-import { seededRandom } from '@pdata/testing';
+import { seededRandom } from './seeded-random.js';
 
 const SECTOR_SIZE = 512;
 
