@@ -1,6 +1,6 @@
 /** Mirrors over devices in memory that record, fail and hold, for tests of the engine. */
 import { MemoryDataDevice } from '@pdata/device';
-import { FaultyDataDevice, ManualTimers, RecordingDataDevice } from '@pdata/testing';
+import { FaultyDataDevice, type FaultyDataOperation, ManualTimers, RecordingDataDevice } from '@pdata/testing';
 import { expect } from 'vitest';
 import { DiskLog, type DiskLogOptions, MirrorDevice, type MirrorOptions } from '../src/index.js';
 
@@ -36,7 +36,7 @@ export interface TestMirrorOptions extends Partial<Omit<MirrorOptions, 'legs'>> 
   readonly isSynced?: boolean;
 }
 
-export function testLeg(name: string, memory: MemoryDataDevice): TestLeg {
+export function testLeg(memory: MemoryDataDevice): TestLeg {
   const recorded = new RecordingDataDevice(memory, { initial: memory.copy(), reads: true });
   return { memory, recorded, device: new FaultyDataDevice(recorded) };
 }
@@ -45,9 +45,9 @@ export async function testMirror(options: TestMirrorOptions = {}): Promise<TestM
   const { nrLegs = 2, nrRegions = 8, content = [] } = options;
   const legs = Array.from({ length: nrLegs }, (_, nr) => {
     const bytes = content[nr]?.slice() ?? new Uint8Array(nrRegions * REGION);
-    return testLeg(`leg${nr}`, new MemoryDataDevice({ name: `leg${nr}`, bytes }));
+    return testLeg(new MemoryDataDevice({ name: `leg${nr}`, bytes }));
   });
-  const log = testLeg('log', new MemoryDataDevice({ name: 'log', bytes: new Uint8Array(4096) }));
+  const log = testLeg(new MemoryDataDevice({ name: 'log', bytes: new Uint8Array(4096) }));
   return openTest(legs, log, options);
 }
 
@@ -72,8 +72,8 @@ export async function openTest(
   if (isSynced) expect(await mirror.untilResynced()).toBe(true);
   const reopen = (more: Partial<MirrorOptions> = {}): Promise<TestMirror> =>
     openTest(
-      legs.map(({ memory }) => testLeg(memory.name, memory)),
-      testLeg('log', log.memory),
+      legs.map(({ memory }) => testLeg(memory)),
+      testLeg(log.memory),
       more,
     );
   return { mirror, legs, log, timers, events, reopen };
@@ -98,6 +98,13 @@ export async function readFrom(device: MirrorDevice, offset: number, length: num
   await device.read(offset, into);
   return into;
 }
+
+/** From now on every request of these kinds fails. */
+export function breakLeg({ device }: TestLeg, ...operations: FaultyDataOperation[]): void {
+  for (const operation of operations.length > 0 ? operations : EVERYTHING)
+    device.inject({ operation, nth: device.nrDone(operation) + 1, andLater: true });
+}
+const EVERYTHING: readonly FaultyDataOperation[] = ['read', 'write', 'writeZeroes', 'discard', 'flush'];
 
 /** Lets everything happen that waits for nothing. */
 export async function settled(): Promise<void> {

@@ -160,7 +160,7 @@ export class Recovery {
 
   /** So that `nrBytes`, which took `ms`, make up the rate and no more. */
   async #pause(nrBytes: number, ms: number): Promise<void> {
-    if (this.rate === Number.POSITIVE_INFINITY) return;
+    if (this.rate === Number.POSITIVE_INFINITY || this.#isStopped) return;
     this.#debt += (nrBytes / this.rate) * 1000 - ms;
     if (this.#debt < SHORTEST_PAUSE) {
       this.#debt = Math.max(this.#debt, -1000);
