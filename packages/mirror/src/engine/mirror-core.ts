@@ -2,10 +2,12 @@
  * What all parts of a mirror share: its legs, its log, the state of its regions, and the rules for what has failed.
  *
  * Invariants:
- *   1. What was acknowledged is on every leg that is present while its region is in sync, and on the region's source
- *      (region-sources.ts) while it is not.
- *   2. A region is in sync only while no leg is away that lacks something of it.
- *   3. Whoever works on the legs for a client is behind `gate`; who closes it is alone with them.
+ *   1. What was acknowledged is on all legs that are present while its region is in sync, and on the default leg while it is not.
+ *   2. So the default leg changes by itself only while everything is in sync. The kernel changes it with `keep_log` whenever it fails, and
+ *      then answers with, and copies, what has missed writes; and without `handle_errors` it never does, and a reload copies it
+ *      over what the others have taken since. Its status line shows neither.
+ *   3. A region is in sync only while no leg is away that lacks something of it.
+ *   4. Whoever works on the legs for a client is behind `gate`; who closes it is alone with them.
  *
  * Format: docs/format/mirror-log.md, sections 5 to 9.
  */
@@ -16,7 +18,6 @@ import { RegionHash, type UpdateOptions } from '../region-hash/region-hash.js';
 import type { MirrorEvents } from './events.js';
 import type { Leg, LegErrorKind, Legs } from './legs.js';
 import type { MirrorSettings } from './options.js';
-import { RegionSources } from './region-sources.js';
 import type { Part } from './region-write.js';
 
 export class MirrorCore {
@@ -27,7 +28,6 @@ export class MirrorCore {
   readonly size: number;
   /** Bytes of a region. */
   readonly regionBytes: number;
-  readonly sources = new RegionSources();
   readonly events = new Listeners<MirrorEvents>();
   readonly gate = new Gate();
   hash: RegionHash<Part>;
@@ -40,7 +40,8 @@ export class MirrorCore {
   /** Something may be to be copied. */
   wakeRecovery: () => void = () => {};
   readonly #idle: CommitTimer;
-  readonly #falling = new Set<number>();
+  /** Regions that the log is being told of. */
+  #nrFalling = 0;
   readonly #legFlush = new SharedRun(() => this.#flushPresentLegs());
   #updating: Promise<unknown> = Promise.resolve();
   #isUpdateDue = false;
@@ -71,25 +72,12 @@ export class MirrorCore {
       this.logFailed(new DeviceError(`the log cannot be ${health === 'D' ? 'read or written' : 'flushed'}`));
   }
 
-  /** The leg that is right in a region that is not in sync. */
-  sourceOf(regionNr: number): Leg {
-    return this.legs.at(this.sources.legOf(regionNr, this.legs.defaultNr));
-  }
-
-  *regionsNotInSync(): Generator<number> {
-    for (let regionNr = 0; regionNr < this.log.nrRegions; regionNr++)
-      if (this.log.isInSync(regionNr) !== true) yield regionNr;
-  }
-
   legFailed(leg: Leg, kind: LegErrorKind, error: unknown): void {
     this.hasLegFailure = true;
     if (!leg.fail(kind)) return;
     this.events.emit('legFailure', { legNr: leg.nr, kind, error });
-    const { handleErrors, keepLog } = this.settings;
-    // Otherwise reads may fail, but never answer with what has missed writes.
-    if (!handleErrors || leg.nr !== this.legs.defaultNr || !(this.isInSync || keepLog)) return;
     const next = this.legs.firstGood;
-    if (next !== undefined) this.moveDefault(next.nr);
+    if (leg.nr === this.legs.defaultNr && this.isInSync && next !== undefined) this.moveDefault(next.nr);
   }
 
   logFailed(error: unknown): void {
@@ -99,40 +87,32 @@ export class MirrorCore {
   moveDefault(to: number): void {
     const from = this.legs.defaultNr;
     if (from === to) return;
-    this.sources.defaultMoves(from, to, this.regionsNotInSync());
     this.legs.defaultNr = to;
     this.events.emit('defaultLeg', { from, to });
   }
 
-  /**
-   * A write to the region was not taken by all legs. Resolves when the log knows.
-   * @param rightLeg the leg that is right if the region was in sync; if it was not, it stays with the leg it is with
-   */
-  async fallOutOfSync(regionNr: number, rightLeg: Leg): Promise<void> {
+  /** A write to the region was not taken by all legs. Resolves when the log knows. */
+  async fallOutOfSync(regionNr: number): Promise<void> {
     this.isInSync = false;
-    const wasInSync = this.log.isInSync(regionNr) === true && !this.#falling.has(regionNr);
-    if (!wasInSync) return this.hash.markNosync(regionNr).catch((error) => this.logFailed(error));
-    this.sources.note(regionNr, rightLeg.nr, this.legs.defaultNr);
-    this.#falling.add(regionNr);
+    this.#nrFalling++;
     try {
       await this.hash.markNosync(regionNr);
     } catch (error) {
       this.logFailed(error);
     } finally {
-      this.#falling.delete(regionNr);
+      this.#nrFalling--;
     }
   }
 
   /**
-   * Makes durable what the legs have acknowledged. With `keepLog` it is enough that the legs which are right have done it; otherwise
-   * one that fails is an error, as in the kernel.
+   * Makes durable what the legs have acknowledged. With `keepLog` it is enough that the default leg has done it, which is another one
+   * perhaps since the flush failed; otherwise any that fails is an error, as in the kernel.
    */
   async flushForClient(): Promise<void> {
     const failed = await this.#flushLegs();
     if (failed.size === 0) return;
     const { keepLog, name } = this.settings;
-    const needed = [this.legs.defaultNr, ...this.sources.others];
-    if (keepLog && !needed.some((legNr) => failed.has(legNr) || this.legs.at(legNr).isAway)) return;
+    if (keepLog && !failed.has(this.legs.defaultNr)) return;
     const [[legNr, cause]] = [...failed] as [[number, unknown]];
     throw new DeviceError(`cannot flush leg ${legNr} of ${name}: ${inWords(cause)}`, { cause });
   }
@@ -185,11 +165,10 @@ export class MirrorCore {
     if (logFailure !== undefined) this.logFailed(logFailure);
     const { nrRegions, syncCount } = this.log;
     for (const regionNr of recovered) {
-      this.sources.forget(regionNr);
       this.events.emit('resync', { regionNr, syncCount, nrRegions });
     }
     if (released.length > 0) this.readmit(released);
-    if (this.isInSync || syncCount < nrRegions || this.#falling.size > 0) return;
+    if (this.isInSync || syncCount < nrRegions || this.#nrFalling > 0) return;
     // Who is told that the mirror is in sync finds that on the log, too.
     if (options.keepIdle) return this.#update({});
     this.isInSync = true;

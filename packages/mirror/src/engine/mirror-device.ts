@@ -182,33 +182,31 @@ export class MirrorDevice implements DataDevice {
    */
   async setDefaultLeg(legNr: number, { acceptLoss = false }: SetDefaultLegOptions = {}): Promise<void> {
     await this.#changeLegs(async () => {
-      const { legs, log, sources } = this.#core;
-      const leg = legs.at(legNr);
-      if (leg.isAway) throw new LegError(`leg ${legNr} of ${this.name} is away: attach it first`);
+      const { legs, log } = this.#core;
+      if (legs.at(legNr).isAway) throw new LegError(`leg ${legNr} of ${this.name} is away: attach it first`);
       const nrMissing = log.nrRegions - log.syncCount;
-      if (!acceptLoss && nrMissing > 0 && (legNr !== legs.defaultNr || sources.others.size > 0)) {
+      if (!acceptLoss && nrMissing > 0 && legNr !== legs.defaultNr) {
         throw new LegError(
           `leg ${legNr} of ${this.name} may have missed writes: ${nrMissing} of ${log.nrRegions} regions are not in sync. ` +
-            'Wait until they are; or, if what is right there is lost, accept the loss',
+            'Wait until they are; or, if what the default leg has there is lost, accept the loss',
         );
       }
       this.#core.moveDefault(legNr);
-      sources.forgetAll();
     });
   }
 
   /**
    * Takes a leg out of the mirror: it is not read, written or flushed any more. The log goes on saying which regions it has missed, so that
-   * it can be brought back by {@link attachLeg}; until then nothing is copied. Rejects with a {@link LegError} when no other leg is good, or when
-   * it is itself good and other legs have missed what is on it.
+   * it can be brought back by {@link attachLeg}; until then nothing is copied. Rejects with a {@link LegError} when no other leg is good, or
+   * other legs have missed what is on it.
    */
   async detachLeg(legNr: number): Promise<void> {
-    await this.#changeLegs(() => this.#detach(legNr, { isReplaced: false }));
+    await this.#changeLegs(() => this.#detach(legNr));
   }
 
   /**
    * Brings back a leg that was taken away, or puts another device in its place, and begins to copy what it lacks.
-   * Rejects with a {@link LegError} when the device cannot be this leg, or only the leg that was taken away has what is right somewhere.
+   * Rejects with a {@link LegError} when the device cannot be this leg, with a {@link LogFailedError} when the log does not take what it lacks.
    */
   async attachLeg(legNr: number, device: DataDevice, { resync }: AttachOptions): Promise<void> {
     await this.#changeLegs(() => this.#attach(legNr, device, resync));
@@ -218,7 +216,7 @@ export class MirrorDevice implements DataDevice {
   async replaceLeg(legNr: number, device: DataDevice): Promise<void> {
     await this.#changeLegs(async () => {
       requireLeg(this.#core.legs, legNr, device, this.size, this.name);
-      if (!this.#core.legs.at(legNr).isAway) await this.#detach(legNr, { isReplaced: true });
+      if (!this.#core.legs.at(legNr).isAway) await this.#detach(legNr);
       await this.#attach(legNr, device, 'full');
     });
   }
@@ -317,18 +315,18 @@ export class MirrorDevice implements DataDevice {
     );
   }
 
-  async #detach(legNr: number, { isReplaced }: { readonly isReplaced: boolean }): Promise<void> {
-    const { legs, log, sources } = this.#core;
+  async #detach(legNr: number): Promise<void> {
+    const { legs, log } = this.#core;
     const leg = legs.at(legNr);
     if (leg.isAway) throw new LegError(`leg ${legNr} of ${this.name} is away already`);
     const successor = legs.all.find((other) => other !== leg && other.isGood);
     if (successor === undefined)
       throw new LegError(`leg ${legNr} of ${this.name} cannot be taken away: no other leg is good`);
-    const isSource = legNr === legs.defaultNr ? log.syncCount < log.nrRegions : sources.others.has(legNr);
-    if (isSource && (leg.isGood || isReplaced)) {
+    const nrAlone = log.nrRegions - log.syncCount;
+    if (legNr === legs.defaultNr && nrAlone > 0) {
       throw new LegError(
-        `leg ${legNr} of ${this.name} cannot be ${isReplaced ? 'replaced' : 'taken away'}: it alone is right in regions that are not in sync; ` +
-          'wait until they are',
+        `leg ${legNr} of ${this.name} cannot be taken away: it alone is right in ${nrAlone} regions that are not in sync. Wait until they are; ` +
+          'or, if what it has there is lost, make another the default leg and accept the loss',
       );
     }
     const hasKept = !leg.has('flush') && (await flushes(leg.device));
@@ -347,16 +345,11 @@ export class MirrorDevice implements DataDevice {
   }
 
   async #attach(legNr: number, device: DataDevice, resync: AttachOptions['resync']): Promise<void> {
-    const { legs, log, sources } = this.#core;
+    const { legs, log } = this.#core;
     const leg = legs.at(legNr);
     if (!leg.isAway) throw new LegError(`leg ${legNr} of ${this.name} is there already: take it away first`);
     requireLeg(legs, legNr, device, this.size, this.name);
     if (resync === 'full') {
-      if (legNr === legs.defaultNr || sources.others.has(legNr)) {
-        throw new LegError(
-          `leg ${legNr} of ${this.name} cannot be replaced: it alone is right in regions that are not in sync; bring it back`,
-        );
-      }
       // Before the leg is there: a crash must not find anything in sync that it lacks.
       for (let regionNr = 0; regionNr < log.nrRegions; regionNr++) await log.setRegionSync(regionNr, false);
       this.#core.isInSync = false;

@@ -1,5 +1,5 @@
 /**
- * A read's way: to one leg, and, when that fails and the region is in sync, to the next.
+ * A read's way: to one leg, and, when that fails and the region is in sync, to the next. Where it is not, the default leg alone can answer.
  *
  * Where all regions of a request are in sync and the same leg is to read them, it is one request to that leg; else one for each region.
  * Reads keep no order, neither among each other nor with writes that are under way.
@@ -83,7 +83,7 @@ export class ReadPath {
   /** The leg to be asked of one region. */
   async #legFor(regionNr: number): Promise<Leg> {
     const { legs } = this.#core;
-    return (await this.#isInSync(regionNr)) ? (legs.forReading ?? legs.default) : this.#core.sourceOf(regionNr);
+    return (await this.#isInSync(regionNr)) ? (legs.forReading ?? legs.default) : legs.default;
   }
 
   async #isInSync(regionNr: number): Promise<boolean> {
@@ -106,8 +106,8 @@ export class ReadPath {
     const tried = new Set<Leg>();
     let cause: unknown;
     for (;;) {
-      const leg = (await this.#isInSync(regionNr)) ? this.#untried(tried) : this.#core.sourceOf(regionNr);
-      if (leg === undefined || leg.isAway || tried.has(leg)) break;
+      const leg = (await this.#isInSync(regionNr)) ? this.#untried(tried) : this.#core.legs.default;
+      if (leg === undefined || tried.has(leg)) break;
       tried.add(leg);
       try {
         return await this.#readFrom(leg, offset, into);
@@ -116,11 +116,7 @@ export class ReadPath {
       }
     }
     const { name } = this.#core.settings;
-    const why =
-      cause === undefined
-        ? `only leg ${this.#core.sourceOf(regionNr).nr} is right there, and it is away`
-        : inWords(cause);
-    throw new DeviceError(`cannot read ${into.byteLength} bytes at ${offset} of ${name}: ${why}`, { cause });
+    throw new DeviceError(`cannot read ${into.byteLength} bytes at ${offset} of ${name}: ${inWords(cause)}`, { cause });
   }
 
   /** In sync: the kernel's choice, then any other that is good, then any that has not lost what it acknowledged. */
@@ -155,7 +151,6 @@ export class ReadPath {
 
 /** @returns how far the leg knows */
 async function appendOf(leg: Leg, begin: number, end: number, extents: AllocationExtent[]): Promise<number> {
-  if (leg.isAway) throw new DeviceError(`cannot tell what is allocated at ${begin}: leg ${leg.nr} is away`);
   let at = begin;
   for (const { offset, length, state } of await leg.device.allocation(leg.offset + begin, end - begin)) {
     appendExtent(extents, offset - leg.offset, length, state);

@@ -1,5 +1,5 @@
 /**
- * The resync: copies what is not in sync, region after region, from the leg that is right there to all others.
+ * The resync: copies what is not in sync, region after region, from the default leg to all others.
  *
  * The log says what is to be copied, the region hash when: new writes to a region wait from the moment it was chosen, and those that were
  * admitted before end first. A copy that fails, or is called off, leaves its region not in sync; it is tried again when the log's
@@ -23,6 +23,8 @@ export class Recovery {
   #isStopped = true;
   /** Chosen, and not copied yet. */
   readonly #chosen = new Set<number>();
+  /** Copied or called off, and the log is being told. */
+  #nrEnding = 0;
   #isPumping = false;
   #isPumpDue = false;
   /** What the pauses have not made up for yet, in milliseconds. */
@@ -40,7 +42,7 @@ export class Recovery {
 
   /** A region is being copied, or is about to be. */
   get isActive(): boolean {
-    return this.#core.hash.nrRecovering > 0 || this.#isPumping;
+    return this.#core.hash.nrRecovering > 0 || this.#nrEnding > 0 || this.#isPumping;
   }
 
   start(): void {
@@ -115,9 +117,11 @@ export class Recovery {
     const { hash, settings } = this.#core;
     const isCopied = !this.#isStopped && (await this.#copy(regionNr));
     this.#chosen.delete(regionNr);
+    this.#nrEnding++;
     hash.recoveryDone(regionNr, isCopied);
     // Cleared together with others: a flush of the legs for each would take longer than the copy.
     await this.#core.update({ keepIdle: settings.clearPeriod > 0 });
+    this.#nrEnding--;
     this.#core.somethingRests();
     this.#wake();
   }
@@ -125,7 +129,7 @@ export class Recovery {
   /** @returns whether all legs have the region now */
   async #copy(regionNr: number): Promise<boolean> {
     const { legs, regionBytes, size } = this.#core;
-    const source = this.#core.sourceOf(regionNr);
+    const source = legs.default;
     const others = legs.all.filter((leg) => leg !== source);
     const end = Math.min(size, (regionNr + 1) * regionBytes);
     const buffer = this.#buffers.pop() ?? new Uint8Array(Math.min(LARGEST_PIECE, regionBytes));

@@ -1,11 +1,11 @@
 /**
- * A write's way: into the order of those that overlap, a stable copy, admission by the region hash, and then to all legs, to the one that
- * is right, or to wait.
+ * A write's way: into the order of those that overlap, a stable copy, admission by the region hash, and then to all legs, to the default
+ * one, or to wait.
  *
- *   ordered ──▶ admitted ──▶ copied ──▶ all legs ─────────────▶ done
- *                  ▲    │        └───▶ the region's source ──▶ done
- *                  │    └─ its region is being copied ─┐  └─▶ held, when a leg or the log did not take it (handle_errors)
- *                  └───────────── released ◀───────────┘──────────┘
+ *   ordered ──▶ admitted ──▶ copied ──▶ all legs, or the default leg alone ──▶ done
+ *                 ▲    │                                                 └──▶ held, when a leg or the log did not take it (handle_errors)
+ *                 │    └── its region is being copied                           │
+ *                 └──────────────── released ◀──────────────────────────────────┘
  *
  * A request is cut into pieces that lie within 1 MiB of the mirror, and each of them is ordered as a whole: of two that overlap, the
  * later one begins when the earlier one has ended on every leg. So legs cannot end up with different ones of two writes. A piece has a
@@ -153,18 +153,17 @@ export class WritePath {
     if (logFailure !== undefined) this.#core.logFailed(logFailure);
     if (logFailure !== undefined && this.#core.settings.handleErrors) this.#refuseUnlogged(toAllLegs, logFailure);
     else for (const run of runsOf(toAllLegs)) void this.#toAllLegs(run);
-    for (const run of runsOf(toDefaultLeg)) this.#toSources(run);
+    for (const run of runsOf(toDefaultLeg)) void this.#toDefaultLeg(run);
   }
 
   /** A crash now would leave legs that differ, and nobody would know where: so nothing is written. */
   #refuseUnlogged(parts: readonly Part[], logFailure: unknown): void {
     const { name } = this.#core.settings;
     for (const part of parts) {
-      this.#core.hash.writeEnded(part.regionNr);
-      if (this.#core.holds) this.#hold(part, 'the log did not take its mark');
+      if (this.#core.holds) this.#holdInside(part, 'the log did not take its mark');
       else {
         const message = `cannot write ${inRange(part)} of ${name}: the log did not take its mark: ${inWords(logFailure)}`;
-        this.#endInside(part, new DeviceError(message, { cause: logFailure }));
+        this.#done(part, new DeviceError(message, { cause: logFailure }));
       }
     }
   }
@@ -179,48 +178,26 @@ export class WritePath {
     for (const part of run.parts) await this.#someMissed(part, took, failed);
   }
 
-  /** A write to a region in sync that not all legs have taken: it is not in sync any more. */
+  /** A write to a region in sync that not all legs have taken: it is not in sync any more, and there if the default leg has it. */
   async #someMissed(part: Part, took: readonly Leg[], failed: ReadonlyMap<Leg, unknown>): Promise<void> {
     const { legs } = this.#core;
-    const right = took.includes(legs.default) ? legs.default : (took.find(({ isGood }) => isGood) ?? took[0]);
-    await this.#core.fallOutOfSync(part.regionNr, right ?? legs.default);
-    // Another write may have fallen first, and decided which leg is right here: without it this one is not to be had.
-    const isThere = took.includes(this.#core.sourceOf(part.regionNr));
-    if (failed.size > 0 && this.#core.holds && legs.firstGood !== undefined) {
-      this.#core.hash.writeEnded(part.regionNr);
-      this.#hold(part, 'a leg did not take it');
-    } else this.#done(part, isThere ? undefined : this.#failure(part, failed));
+    await this.#core.fallOutOfSync(part.regionNr);
+    if (failed.size > 0 && this.#core.holds && legs.firstGood !== undefined)
+      this.#holdInside(part, 'a leg did not take it');
+    else this.#done(part, took.includes(legs.default) ? undefined : this.#failure(part, failed));
   }
 
-  /** Regions that are not in sync: to the legs that are right there. */
-  #toSources({ piece, parts }: Run): void {
-    let run: (Run & { readonly source: Leg }) | undefined;
-    for (const part of parts) {
-      if (this.#core.holds && this.#core.hasLegFailure) {
-        this.#core.hash.writeEnded(part.regionNr);
-        this.#hold(part, 'a leg has failed');
-        continue;
-      }
-      const source = this.#core.sourceOf(part.regionNr);
-      if (run?.source === source && run.end === part.begin) {
-        run.end = part.end;
-        run.parts.push(part);
-        continue;
-      }
-      if (run !== undefined) void this.#toSource(run, run.source);
-      run = { piece, begin: part.begin, end: part.end, parts: [part], source };
+  /** Regions that are not in sync. */
+  async #toDefaultLeg(run: Run): Promise<void> {
+    if (this.#core.holds && this.#core.hasLegFailure) {
+      for (const part of run.parts) this.#holdInside(part, 'a leg has failed');
+      return;
     }
-    if (run !== undefined) void this.#toSource(run, run.source);
-  }
-
-  async #toSource(run: Run, source: Leg): Promise<void> {
-    const { failed } = await this.#send(run, source.isAway ? [] : [source]);
+    const { failed } = await this.#send(run, [this.#core.legs.default]);
     for (const part of run.parts) {
-      if (failed.size > 0) await this.#core.fallOutOfSync(part.regionNr, source);
-      if (failed.size > 0 && this.#core.holds) {
-        this.#core.hash.writeEnded(part.regionNr);
-        this.#hold(part, 'a leg did not take it');
-      } else this.#done(part, failed.size > 0 || source.isAway ? this.#failure(part, failed) : undefined);
+      if (failed.size > 0) await this.#core.fallOutOfSync(part.regionNr);
+      if (failed.size > 0 && this.#core.holds) this.#holdInside(part, 'the default leg did not take it');
+      else this.#done(part, failed.size > 0 ? this.#failure(part, failed) : undefined);
     }
   }
 
@@ -243,23 +220,16 @@ export class WritePath {
   }
 
   #failure(part: Part, failed: ReadonlyMap<Leg, unknown>): DeviceError {
-    const { name } = this.#core.settings;
-    const [first] = failed;
-    if (first === undefined) {
-      const { nr } = this.#core.sourceOf(part.regionNr);
-      return new DeviceError(`cannot write ${inRange(part)} of ${name}: only leg ${nr} is right there, and it is away`);
-    }
-    const [leg, cause] = first;
-    return new DeviceError(`cannot write ${inRange(part)} of ${name}: leg ${leg.nr}: ${inWords(cause)}`, { cause });
+    const { legs, settings } = this.#core;
+    const leg = failed.has(legs.default) ? legs.default : [...failed.keys()][0];
+    const cause = leg && failed.get(leg);
+    const why = leg === undefined ? 'the default leg does not have it' : `leg ${leg.nr}: ${inWords(cause)}`;
+    return new DeviceError(`cannot write ${inRange(part)} of ${settings.name}: ${why}`, { cause });
   }
 
   /** A part that was admitted has ended on the legs. */
   #done(part: Part, error: unknown): void {
     this.#core.hash.writeEnded(part.regionNr);
-    this.#endInside(part, error);
-  }
-
-  #endInside(part: Part, error: unknown): void {
     this.#core.gate.leave();
     this.#end(part, error);
   }
@@ -270,7 +240,9 @@ export class WritePath {
     if (piece.nrOpen === 0) piece.settle();
   }
 
-  #hold(part: Part, reason: string): void {
+  /** A part that was admitted is not sent, or not again, for now. */
+  #holdInside(part: Part, reason: string): void {
+    this.#core.hash.writeEnded(part.regionNr);
     this.#held.push(part);
     this.#core.gate.leave();
     if (this.#holdsNothing !== undefined) this.giveUpHeld(this.#holdsNothing);
