@@ -3,6 +3,10 @@
  * {@link RecordingMetadataDevice} and {@link crashImages}, {@link RecordingDataDevice} and {@link dataDeviceConformance}.
  * @packageDocumentation
  */
+export {
+  type CoordinationStoreConformanceOptions,
+  coordinationStoreConformance,
+} from './conformance/coordination-store-conformance.js';
 export { dataDeviceConformance } from './conformance/data-device-conformance.js';
 export { ContractViolation } from './conformance/demand.js';
 export type { ConformanceCase, DataDeviceConformanceOptions } from './conformance/device-case.js';

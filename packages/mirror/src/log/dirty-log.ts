@@ -15,6 +15,7 @@
  *   4. Once a flush of a leg has failed, nothing is or becomes clean any more, until `trustLegFlushes`.
  *   5. A region is handed out for recovery once, until the search begins anew (`searchAgain`, `resume`): a copy that fails is
  *      not tried for ever, as in the kernel. What falls out of sync behind the search waits for that too.
+ *   6. Calls take effect in the order in which they are made, whenever they are answered.
  *
  * Three kinds: in memory (core-log.ts), the kernel's on a device (disk-log.ts), shared by several nodes (cluster/cluster-log.ts).
  * Not here: pending writes and what holds them back (region-hash/), copying (engine/).

@@ -9,7 +9,8 @@ const EXAMPLE = { length: 65_536, regionSize: 128 };
 const LOG_SIZE = 1536;
 const legsHold = async (): Promise<readonly number[]> => [];
 
-const memory = (bytes = new Uint8Array(8192)): MemoryDataDevice => new MemoryDataDevice({ name: 'log', bytes });
+const memory = (bytes: Uint8Array = new Uint8Array(8192)): MemoryDataDevice =>
+  new MemoryDataDevice({ name: 'log', bytes });
 
 async function resumed(device = memory(), options: Partial<DiskLogOptions> = {}): Promise<DiskLog> {
   const log = new DiskLog(device, { ...EXAMPLE, ...options });

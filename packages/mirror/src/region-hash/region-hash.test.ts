@@ -216,6 +216,17 @@ describe('a recovery', () => {
     expect([hash.nrRecovering, hash.stateOf(0), log.syncCount]).toEqual([0, 'nosync', 0]);
   });
 
+  it('does not begin when the region was reported not in sync before the answer of the log had come', async () => {
+    const { hash, log } = await noted('sync');
+    await hash.admitWrites(['0a']);
+    const asking = hash.prepareRecovery();
+    await hash.markNosync(0); // ends the recovery that has just been granted
+    expect(await asking).toBeUndefined();
+    expect([hash.nrRecovering, hash.stateOf(0)]).toEqual([0, 'nosync']);
+    await log.searchAgain();
+    expect(await hash.prepareRecovery()).toBe(0);
+  });
+
   it('counts for nothing when the region comes out of sync once more while it is copied', async () => {
     const { hash, log, since } = await noted('sync');
     await hash.prepareRecovery();

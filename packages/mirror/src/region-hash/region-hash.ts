@@ -108,6 +108,8 @@ export class RegionHash<W> {
   /** Recoveries called off since the last update. */
   #calledOff: number[] = [];
   #released: W[] = [];
+  /** For each `prepareRecovery` under way, the regions that were reported not in sync meanwhile. */
+  readonly #asking = new Set<Set<number>>();
   #nrRecovering = 0;
   #hasLostLegFlush = false;
 
@@ -181,7 +183,7 @@ export class RegionHash<W> {
       entry.isSpoilt = true; // to tell the log now would let another node copy it at the same time
       return;
     }
-    await this.#log.setRegionSync(regionNr, false);
+    await this.#reportNosync(regionNr);
   }
 
   /** A leg failed a flush, so what it had acknowledged may be lost: every region whose writes end from here on is not in sync. */
@@ -200,8 +202,12 @@ export class RegionHash<W> {
    * Rejects with a {@link LogFailedError} when the log (a cluster's) cannot be asked.
    */
   async prepareRecovery(): Promise<number | undefined> {
-    const regionNr = await this.#log.nextResyncWork();
-    if (regionNr === undefined) return undefined;
+    const reported = new Set<number>();
+    this.#asking.add(reported);
+    const asked = this.#log.nextResyncWork().finally(() => this.#asking.delete(reported));
+    const regionNr = await asked;
+    // A report that was made after the question has ended the recovery before we knew of it: others may have the region by now.
+    if (regionNr === undefined || reported.has(regionNr)) return undefined;
     const entry = this.#entryOf(regionNr);
     if (entry.recovery !== undefined) return undefined; // a cluster's log repeats what this node has already
     this.#nrRecovering++;
@@ -235,7 +241,7 @@ export class RegionHash<W> {
     let logFailure: StoreError | undefined;
     for (const regionNr of this.#take(this.#suspects)) {
       if (this.#entries.get(regionNr)?.recovery !== undefined) continue; // a copy has begun since
-      const failure = await failureOf(() => this.#log.setRegionSync(regionNr, false));
+      const failure = await failureOf(() => this.#reportNosync(regionNr));
       logFailure ??= failure;
     }
     for (const regionNr of this.#takeEnded()) {
@@ -303,6 +309,11 @@ export class RegionHash<W> {
     this.#nrRecovering--;
     this.#released.push(...entry.held);
     entry.held = [];
+  }
+
+  #reportNosync(regionNr: number): Promise<void> {
+    for (const reported of this.#asking) reported.add(regionNr);
+    return this.#log.setRegionSync(regionNr, false);
   }
 
   #clearIdle(): void {

@@ -91,7 +91,7 @@ export class ClusterLog implements DirtyLog {
     this.#lose();
   }
 
-  /** Known while a mark of this node lasts: others may take the region out of sync meanwhile, but not put it in. */
+  /** Known while a mark of this node lasts: others may take the region out of sync meanwhile, but not put it back. */
   isInSync(regionNr: number): boolean | undefined {
     const outcome = this.#outcomes.get(regionNr);
     return outcome === undefined || outcome === 'refused' ? undefined : outcome === 'in sync';
@@ -139,8 +139,10 @@ export class ClusterLog implements DirtyLog {
     return this.#ask((session) => session.searchAgain());
   }
 
-  setRegionSync(regionNr: number, inSync: boolean): Promise<void> {
-    return this.#ask((session) => session.setRegionSync(regionNr, inSync));
+  async setRegionSync(regionNr: number, inSync: boolean): Promise<void> {
+    await this.#ask((session) => session.setRegionSync(regionNr, inSync));
+    // This node has a mark there that has lasted: what that found is not true any more.
+    if (this.isInSync(regionNr) !== undefined) this.#outcomes.set(regionNr, inSync ? 'in sync' : 'not in sync');
   }
 
   async trustLegFlushes(): Promise<void> {

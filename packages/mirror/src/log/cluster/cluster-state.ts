@@ -64,8 +64,9 @@ export class ClusterState {
     return this.#syncCount;
   }
 
-  get nodes(): string[] {
-    return [...this.#members.keys()];
+  /** A leg has lost a flush: nothing becomes clean. */
+  get hasLostLegFlush(): boolean {
+    return this.#hasLostLegFlush;
   }
 
   /** A copy of what has to be kept: bit i % 8 of byte i / 8 is region i. */
@@ -195,21 +196,17 @@ export class ClusterState {
 
   /** Throws an {@link InvariantError} when the invariants above do not hold. */
   check(): void {
-    for (let nr = 0; nr < this.nrRegions; nr++) {
-      const nodes = this.#marks.get(nr);
-      const recovering = this.#recoveries.get(nr);
-      invariant(
-        !this.#clean.has(nr) || (this.#sync.has(nr) && nodes === undefined),
-        'a region is clean that must not be',
-      );
-      if (recovering === undefined) continue;
-      invariant(!this.#sync.has(nr), 'a region in sync is copied');
-      invariant(
-        [...(nodes ?? [])].every((node) => node === recovering),
-        'a region is copied on which another node has a mark',
-      );
+    for (const regionNr of this.#marks.keys()) invariant(!this.#clean.has(regionNr), 'a region with a mark is clean');
+    for (const [regionNr, recovering] of this.#recoveries) {
+      invariant(!this.#sync.has(regionNr), 'a region in sync is copied');
+      for (const nodeId of this.#marks.get(regionNr) ?? []) {
+        invariant(nodeId === recovering, 'a region is copied on which another node has a mark');
+      }
     }
     invariant(this.#sync.count() === this.#syncCount, 'the regions in sync are miscounted');
+    for (let nr = this.#clean.next(true, 0); nr < this.nrRegions; nr = this.#clean.next(true, nr + 1)) {
+      invariant(this.#sync.has(nr), 'a region that is not in sync is clean');
+    }
   }
 
   /** Whether a region without marks is as good as its clear says. A test takes this away, to see that it is missed. */

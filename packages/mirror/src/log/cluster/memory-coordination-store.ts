@@ -16,7 +16,7 @@ export interface MessageTransport {
   /** Has `deliver` called any number of times, at any time, or never. @param nodeId the node at the other end from the store */
   send(nodeId: string, to: 'store' | 'node', deliver: () => void): void;
   /** Calls `sendAgain` after a while; the function returned ends that. */
-  whenUnanswered(sendAgain: () => void): () => void;
+  whenUnanswered(nodeId: string, sendAgain: () => void): () => void;
 }
 
 export interface MemoryCoordinationStoreOptions extends ClusterStateOptions {
@@ -202,7 +202,7 @@ class MemorySession implements CoordinationSession {
           if (answer !== undefined) this.#transport.send(this.nodeId, 'node', () => take(answer));
         });
       let stop = (): void => undefined;
-      stop = this.#transport.whenUnanswered(send);
+      stop = this.#transport.whenUnanswered(this.nodeId, send);
       send();
     });
   }
