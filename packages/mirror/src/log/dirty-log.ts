@@ -12,7 +12,8 @@
  *   2. `mark` and `clear` change memory; `flush` makes it durable: marks before it resolves, and clean bits only
  *      after a flush of all legs that began after the `clear`.
  *   3. `flush` does nothing when no persistent bit has changed. Calls at once share what they can.
- *   4. Once a flush of a leg has failed, nothing is or becomes clean any more, until `trustLegFlushes`.
+ *   4. Once a flush of a leg has failed, nothing becomes clean any more, until `trustLegFlushes`. What an earlier flush of the legs had
+ *      covered stays clean, for that the leg has not lost; the kernel calls everything dirty then.
  *   5. A region is handed out for recovery once, until the search begins anew (`searchAgain`, `resume`): a copy that fails is
  *      not tried for ever, as in the kernel. What falls out of sync behind the search waits for that too.
  *   6. Calls take effect in the order in which they are made, whenever they are answered.

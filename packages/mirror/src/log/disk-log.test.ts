@@ -198,7 +198,7 @@ describe('sync and nosync', () => {
 
 describe('a flush', () => {
   /** A log with all regions in sync, whose requests, and leg flushes, are noted in one list. */
-  async function noted(initial = logBytes({ bits: new Array(64).fill(0xff) })) {
+  async function noted(initial = logBytes({ bits: new Array(64).fill(0xff) }), options: Partial<DiskLogOptions> = {}) {
     const events: string[] = [];
     const faulty = new FaultyDataDevice(memory(initial));
     const device = new RecordingDataDevice(faulty, {
@@ -206,7 +206,7 @@ describe('a flush', () => {
       onOperation: ({ op }) => events.push(op === 'flush' ? 'log flush' : `log ${op}`),
     });
     const legs = { failed: [] as number[], during: async (): Promise<void> => undefined };
-    const log = new DiskLog(device, EXAMPLE);
+    const log = new DiskLog(device, { ...EXAMPLE, ...options });
     await log.resume(async () => {
       events.push('legs flush');
       await legs.during();
@@ -308,15 +308,18 @@ describe('a flush', () => {
     expect(isCleanOnDisk(2)).toBe(false);
   });
 
-  it('that a leg fails makes every region dirty, and no later clear has an effect, until the legs can be trusted', async () => {
+  it('that a leg fails leaves dirty what it should have covered, and nothing becomes clean until the legs can be trusted', async () => {
     const { log, legs, isCleanOnDisk } = await noted();
-    log.mark(1);
+    for (const regionNr of [1, 2, 3]) log.mark(regionNr);
     await log.flush();
     log.clear(1);
+    log.clear(2);
     legs.failed = [1];
+    legs.during = async () => log.mark(5);
     await log.flush();
     expect(log.status()).toMatchObject({ health: 'A', hasLostLegFlush: true, syncCount: 512 });
-    expect(Array.from({ length: 512 }, (_, nr) => isCleanOnDisk(nr)).some(Boolean)).toBe(false);
+    expect([0, 1, 2, 3, 4, 5].map(isCleanOnDisk)).toEqual([true, false, false, false, true, false]);
+    expect([log.isClean(0), log.isClean(1)]).toEqual([true, false]);
     legs.failed = [];
     log.clear(1);
     await log.flush();
@@ -324,7 +327,20 @@ describe('a flush', () => {
     await log.trustLegFlushes();
     log.clear(1);
     await log.flush();
-    expect([isCleanOnDisk(1), isCleanOnDisk(2)]).toEqual([true, false]);
+    expect([1, 2].map(isCleanOnDisk)).toEqual([true, false]);
+  });
+
+  it('that a leg fails leaves every region dirty when the kernel is to be followed', async () => {
+    const { log, legs, isCleanOnDisk } = await noted(undefined, { dirtyAllOnLegFlushFailure: true });
+    log.mark(1);
+    await log.flush();
+    log.clear(1);
+    legs.failed = [1];
+    await log.flush();
+    expect(Array.from({ length: 512 }, (_, nr) => isCleanOnDisk(nr)).some(Boolean)).toBe(false);
+    log.clear(1);
+    await log.flush();
+    expect([isCleanOnDisk(1), log.syncCount]).toEqual([false, 512]);
   });
 
   it('whose write fails says so, shows D, and writes again the next time', async () => {

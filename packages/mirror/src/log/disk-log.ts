@@ -38,6 +38,11 @@ export interface DiskLogOptions extends BitmapLogOptions {
   readonly logicalBlockSize?: number;
   /** Let `sync` and `nosync` act at every resume, as in the kernel. Default false. */
   readonly syncAtEveryResume?: boolean;
+  /**
+   * When a flush of a leg fails, call every region dirty, as the kernel does, so that a restart copies everything. Default false: only what
+   * that flush should have covered.
+   */
+  readonly dirtyAllOnLegFlushFailure?: boolean;
   /** Begin a new log whatever the device holds, as the kernel does, unless it is a log of an unknown version. Default: only where it holds zeros. */
   readonly overwrite?: boolean;
 }
@@ -248,11 +253,13 @@ export class DiskLog extends BitmapLog {
     const failedLegs = await this.#flushLegs();
     if (failedLegs.length === 0) return;
     this.#hasLostLegFlush = true;
-    this.#covered.fill(false);
+    // What is clean in the image, an earlier flush has covered.
     for (let nr = this.cleanBits.next(true, 0); nr < this.nrRegions; nr = this.cleanBits.next(true, nr + 1)) {
+      if (this.#imageBits.has(nr) && this.#options.dirtyAllOnLegFlushFailure !== true) continue;
       this.cleanBits.set(nr, false);
       this.cleanBitChanged(nr, false);
     }
+    this.#covered.copyFrom(this.cleanBits);
   }
 
   /** Puts into the image what may be written now, and counts anew what has to wait for the next flush. */

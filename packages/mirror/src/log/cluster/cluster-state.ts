@@ -187,7 +187,6 @@ export class ClusterState {
 
   legFlushFailed(): void {
     this.#hasLostLegFlush = true;
-    this.#clean.fill(false);
   }
 
   trustLegFlushes(): void {

@@ -59,7 +59,7 @@ export interface CoordinationSession {
   setRegionSync(regionNr: number, inSync: boolean): Promise<void>;
   /** What has been tried and has failed is handed out again. */
   searchAgain(): Promise<void>;
-  /** A leg has lost a flush: no region is or becomes clean. */
+  /** A leg has lost a flush: no region becomes clean any more. */
   legFlushFailed(): Promise<void>;
   trustLegFlushes(): Promise<void>;
   isInSync(regionNr: number): Promise<boolean>;
