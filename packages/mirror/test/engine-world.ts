@@ -6,7 +6,7 @@
  * After each loss of power the mirror is opened again on what it left, once to go on with it, and often besides only to look: when the
  * resync has ended all legs must be the same, byte for byte, and each sector must be what it was last flushed with, or newer.
  */
-import { MemoryDataDevice } from '@pdata/device';
+import { type DataDevice, MemoryDataDevice } from '@pdata/device';
 import {
   Clock,
   FaultyDataDevice,
@@ -33,13 +33,14 @@ export interface WorldOptions {
   readonly nrLegs?: number;
   readonly mode?: Pick<MirrorOptions, 'handleErrors' | 'keepLog' | 'balanceReads' | 'clearPeriod' | 'resyncRegions'>;
   /** A log of which a rule has been taken out. Default: none. */
-  readonly makeLog?: (device: RecordingDataDevice, sizes: { length: number; regionSize: number }) => DirtyLog;
+  readonly makeLog?: (device: DataDevice, sizes: { length: number; regionSize: number }) => DirtyLog;
   /** Legs whose flush does nothing. */
   readonly lyingFlush?: boolean;
 }
 
 class WorldLeg {
-  faulty!: FaultyDataDevice;
+  /** What the mirror has. */
+  device!: FaultyDataDevice;
   recorded!: RecordingDataDevice;
   isAway = false;
   isBad = false;
@@ -112,7 +113,7 @@ export class MirrorWorld {
       if (this.#schedule.nrWaiting === 0) await this.#schedule.until(this.#suspend({ noflush: false })); // held writes have no end of their own
     }
     for (const [nr, leg] of this.#legs.entries())
-      if (leg.isAway) await this.#schedule.until(this.#mirror.attachLeg(nr, leg.recorded, { resync: 'written' }));
+      if (leg.isAway) await this.#schedule.until(this.#mirror.attachLeg(nr, leg.device, { resync: 'written' }));
     await this.#schedule.until(this.#mirror.suspend());
     await this.#schedule.until(this.#mirror.resume());
     await this.#schedule.until(this.#untilSynced(this.#mirror, 'at the end'));
@@ -136,7 +137,7 @@ export class MirrorWorld {
     this.#mirror = await this.#schedule.until(
       MirrorDevice.open(
         this.#mirrorOptions(
-          this.#legs.map(({ recorded }) => recorded),
+          this.#legs.map(({ device }) => device),
           this.#log,
           goodLeg,
         ),
@@ -145,14 +146,14 @@ export class MirrorWorld {
   }
 
   #mirrorOptions(
-    legs: readonly (RecordingDataDevice | MemoryDataDevice)[],
-    log: RecordingDataDevice | MemoryDataDevice,
+    legs: readonly DataDevice[],
+    log: DataDevice,
     goodLeg: number,
   ): MirrorOptions {
     const sizes = { length: NR_SECTORS, regionSize: REGION_SIZE };
     return {
       ...(this.#options.mode ?? { handleErrors: true, keepLog: true }),
-      log: this.#options.makeLog?.(log as RecordingDataDevice, sizes) ?? new DiskLog(log, sizes),
+      log: this.#options.makeLog?.(log, sizes) ?? new DiskLog(log, sizes),
       legs: legs.map((device) => ({ device })),
       length: NR_SECTORS,
       goodLeg,
@@ -206,9 +207,9 @@ export class MirrorWorld {
     leg.isBad = true;
     const kinds = (['write', 'read', 'flush', 'writeZeroes'] as const).filter(() => this.#random() < 0.6);
     for (const operation of kinds) {
-      const nth = leg.faulty.nrDone(operation) + 1 + Math.floor(this.#random() * 4);
+      const nth = leg.device.nrDone(operation) + 1 + Math.floor(this.#random() * 4);
       const isWrite = operation === 'write';
-      leg.faulty.inject({
+      leg.device.inject({
         operation,
         nth,
         andLater: this.#random() < 0.7,
@@ -218,7 +219,7 @@ export class MirrorWorld {
   }
 
   #heal(leg: WorldLeg): void {
-    leg.faulty.heal();
+    leg.device.heal();
     leg.isBad = false;
   }
 
@@ -251,21 +252,23 @@ export class MirrorWorld {
     const fresh = dice < 0.6 ? undefined : this.#devicesOver(fullOf(2 ** 31 + 9));
     const resync = fresh === undefined ? 'written' : 'full';
     this.#count(`attach ${resync}`);
-    await this.#mirror.attachLeg(nr, (fresh ?? leg).recorded, { resync });
+    await this.#mirror.attachLeg(nr, (fresh ?? leg).device, { resync });
     Object.assign(leg, fresh, { isAway: false });
   }
 
   async #replace(nr: number): Promise<void> {
     if (!this.#mirror.status().isInSync) return;
     const fresh = this.#devicesOver(fullOf(2 ** 31 + 8));
-    await this.#mirror.replaceLeg(nr, fresh.recorded);
+    await this.#mirror.replaceLeg(nr, fresh.device);
     Object.assign(this.#legs[nr] as WorldLeg, fresh);
   }
 
-  #devicesOver(memory: MemoryDataDevice): Pick<WorldLeg, 'faulty' | 'recorded'> {
+  #devicesOver(memory: MemoryDataDevice): Pick<WorldLeg, 'device' | 'recorded'> {
     const Recording = this.#options.lyingFlush ? LyingDevice : RecordingDataDevice;
-    const faulty = new FaultyDataDevice(memory, [], { delay: this.#schedule.wait });
-    return { faulty, recorded: new Recording(faulty, { initial: memory.copy() }) };
+    const slow = new FaultyDataDevice(memory, [], { delay: this.#schedule.wait });
+    const recorded = new Recording(slow, { initial: memory.copy() });
+    // What a write that failed has put down is a write of its own: it does not land later, after it has been read and flushed.
+    return { recorded, device: new FaultyDataDevice(recorded) };
   }
 
   #flush(): void {

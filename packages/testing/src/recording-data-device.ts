@@ -58,7 +58,6 @@ interface Change {
   /** What was written; undefined for zeros and discards, which read as zeros where they land. */
   readonly bytes: Uint8Array | undefined;
   isDone: boolean;
-  hasFailed: boolean;
 }
 
 export class RecordingDataDevice implements DataDevice {
@@ -216,18 +215,13 @@ export class RecordingDataDevice implements DataDevice {
     // What the device is going to refuse changes nothing: passed on, for the device's own words.
     const isRefused = this.#isClosed || this.readOnly || !isRange(offset, length, this.size);
     if (isRefused || length === 0) return pass();
-    const change: Change = { nr: this.#nrChanges++, offset, length, bytes, isDone: false, hasFailed: false };
+    const change: Change = { nr: this.#nrChanges++, offset, length, bytes, isDone: false };
     const fua = options?.fua ?? false;
     const older = fua ? this.#nrsDone() : undefined;
     this.#note({ op, offset, length, fua });
     this.#inDoubt.push(change);
-    try {
-      await pass();
-    } catch (error) {
-      // It stays in doubt: nobody knows how much of it landed, until the place is durably something else.
-      change.hasFailed = true;
-      throw error;
-    }
+    // A change that fails stays in doubt for ever: nobody knows how much of it landed.
+    await pass();
     change.isDone = true;
     if (older === undefined) return;
     this.#makeDurable(new Set([change.nr]));
@@ -242,23 +236,14 @@ export class RecordingDataDevice implements DataDevice {
   /** In the order in which they were asked for; what is in doubt besides may still land over them. */
   #makeDurable(covered: ReadonlySet<number>): void {
     enlarge(this.#durable, this.size);
-    const landed = this.#inDoubt.filter(({ nr }) => covered.has(nr));
-    for (const change of landed) land(this.#durable, change, 0, change.length);
-    this.#inDoubt = this.#inDoubt
-      .filter(({ nr }) => !covered.has(nr))
-      .flatMap((change) => (change.hasFailed ? uncovered(change, landed) : [change]));
+    for (const change of this.#inDoubt) if (covered.has(change.nr)) land(this.#durable, change, 0, change.length);
+    this.#inDoubt = this.#inDoubt.filter(({ nr }) => !covered.has(nr));
   }
 
   #note(operation: RecordedDataOperation): void {
     this.#operations.push(operation);
     this.#onOperation?.(operation);
   }
-}
-
-/** The parts of a change that none of the later ones covers. */
-function uncovered(change: Change, others: readonly Change[]): Change[] {
-  const later = others.filter(({ nr }) => nr > change.nr);
-  return later.reduce((parts, other) => parts.flatMap((part) => outside(part, other)), [change]);
 }
 
 /** The parts of `older` that `newer` does not cover. */

@@ -105,6 +105,16 @@ export class MirrorCore {
   }
 
   /**
+   * A leg has perhaps not kept what it had acknowledged: every region that was written to since the log last called it clean is not in
+   * sync any more. The others were flushed before that.
+   */
+  async distrustUnclean(): Promise<void> {
+    const { log } = this;
+    for (let regionNr = 0; regionNr < log.nrRegions; regionNr++)
+      if (log.isInSync(regionNr) && !log.isClean(regionNr)) await this.fallOutOfSync(regionNr);
+  }
+
+  /**
    * Makes durable what the legs have acknowledged. With `keepLog` it is enough that the default leg has done it, which is another one
    * perhaps since the flush failed; otherwise any that fails is an error, as in the kernel.
    */
@@ -161,20 +171,33 @@ export class MirrorCore {
   }
 
   async #update(options: UpdateOptions): Promise<void> {
+    await this.#tellLog(options);
+    if (!this.isInSync && this.#areAllInSync && (await this.#becomeInSync())) {
+      await this.#tellLog({}); // who hears that the mirror is in sync finds that on the log, too
+      this.events.emit('inSync', { nrRegions: this.log.nrRegions });
+    }
+  }
+
+  async #tellLog(options: UpdateOptions): Promise<void> {
     const { released, recovered, logFailure } = await this.hash.update(options);
     if (logFailure !== undefined) this.logFailed(logFailure);
     const { nrRegions, syncCount } = this.log;
-    for (const regionNr of recovered) {
-      this.events.emit('resync', { regionNr, syncCount, nrRegions });
-    }
+    for (const regionNr of recovered) this.events.emit('resync', { regionNr, syncCount, nrRegions });
     if (released.length > 0) this.readmit(released);
-    if (this.isInSync || syncCount < nrRegions || this.#nrFalling > 0) return;
-    // Who is told that the mirror is in sync finds that on the log, too.
-    if (options.keepIdle) return this.#update({});
+  }
+
+  get #areAllInSync(): boolean {
+    return this.log.syncCount === this.log.nrRegions && this.#nrFalling === 0;
+  }
+
+  /** From here on any leg may become the default one: so what was copied to it has to be durable, as what it was copied from may be. */
+  async #becomeInSync(): Promise<boolean> {
+    if ((await this.#flushLegs()).size > 0 || !this.#areAllInSync) return false;
     this.isInSync = true;
     this.hasLegFailure = false;
     for (const leg of this.legs.present) leg.forgive();
-    this.events.emit('inSync', { nrRegions });
+    await this.hash.trustLegFlushes(); // what a leg may have lost has been copied to it again
+    return true;
   }
 
   readonly #flushForLog: FlushLegs = async () => [...(await this.#flushLegs()).keys()];
@@ -203,7 +226,9 @@ export class MirrorCore {
     );
     if (failed.size === 0) return;
     this.hash.legFlushFailed();
+    const isNews = [...failed.keys()].some((legNr) => !this.legs.at(legNr).has('flush'));
     for (const [legNr, error] of failed) this.legFailed(this.legs.at(legNr), 'flush', error);
+    if (isNews) await this.distrustUnclean(); // what is written from now on, the hash distrusts
     throw new FailedFlush(failed);
   }
 }

@@ -182,13 +182,12 @@ export class MirrorDevice implements DataDevice {
    */
   async setDefaultLeg(legNr: number, { acceptLoss = false }: SetDefaultLegOptions = {}): Promise<void> {
     await this.#changeLegs(async () => {
-      const { legs, log } = this.#core;
+      const { legs, isInSync } = this.#core;
       if (legs.at(legNr).isAway) throw new LegError(`leg ${legNr} of ${this.name} is away: attach it first`);
-      const nrMissing = log.nrRegions - log.syncCount;
-      if (!acceptLoss && nrMissing > 0 && legNr !== legs.defaultNr) {
+      if (!acceptLoss && !isInSync && legNr !== legs.defaultNr) {
         throw new LegError(
-          `leg ${legNr} of ${this.name} may have missed writes: ${nrMissing} of ${log.nrRegions} regions are not in sync. ` +
-            'Wait until they are; or, if what the default leg has there is lost, accept the loss',
+          `leg ${legNr} of ${this.name} may lack something: ${this.#notInSync}. Wait until all is in sync; or, if what the default ` +
+            'leg has there is lost, accept the loss',
         );
       }
       this.#core.moveDefault(legNr);
@@ -316,32 +315,30 @@ export class MirrorDevice implements DataDevice {
   }
 
   async #detach(legNr: number): Promise<void> {
-    const { legs, log } = this.#core;
+    const { legs, isInSync } = this.#core;
     const leg = legs.at(legNr);
     if (leg.isAway) throw new LegError(`leg ${legNr} of ${this.name} is away already`);
     const successor = legs.all.find((other) => other !== leg && other.isGood);
     if (successor === undefined)
       throw new LegError(`leg ${legNr} of ${this.name} cannot be taken away: no other leg is good`);
-    const nrAlone = log.nrRegions - log.syncCount;
-    if (legNr === legs.defaultNr && nrAlone > 0) {
+    if (legNr === legs.defaultNr && !isInSync) {
       throw new LegError(
-        `leg ${legNr} of ${this.name} cannot be taken away: it alone is right in ${nrAlone} regions that are not in sync. Wait until they are; ` +
-          'or, if what it has there is lost, make another the default leg and accept the loss',
+        `leg ${legNr} of ${this.name} cannot be taken away: others may lack what it has, for ${this.#notInSync}. Wait until all is in ` +
+          'sync; or, if what it has there is lost, make another the default leg and accept the loss',
       );
     }
     const hasKept = !leg.has('flush') && (await flushes(leg.device));
     if (legNr === legs.defaultNr) this.#core.moveDefault(successor.nr);
-    if (!hasKept) await this.#distrust();
+    if (!hasKept) await this.#core.distrustUnclean();
     leg.isAway = true;
     if (!legs.present.some((other) => other.has('flush'))) await this.#core.hash.trustLegFlushes();
   }
 
-  /** What a leg acknowledged and was not known to have kept: it is not in sync with it any more. */
-  async #distrust(): Promise<void> {
-    const { log } = this.#core;
-    for (let regionNr = 0; regionNr < log.nrRegions; regionNr++)
-      if (log.isInSync(regionNr) && !log.isClean(regionNr)) await log.setRegionSync(regionNr, false);
-    this.#core.isInSync = log.syncCount === log.nrRegions;
+  get #notInSync(): string {
+    const { nrRegions, syncCount } = this.#core.log;
+    return syncCount < nrRegions
+      ? `${nrRegions - syncCount} of ${nrRegions} regions are not in sync`
+      : 'a leg could not be flushed';
   }
 
   async #attach(legNr: number, device: DataDevice, resync: AttachOptions['resync']): Promise<void> {
