@@ -14,7 +14,8 @@ export {
 export type { MirrorLeg, MirrorOptions } from './engine/options.js';
 export type { LegStatus, MirrorStatus } from './engine/status.js';
 export { type MirrorTable, type MirrorTableLog, parseMirrorTable, printMirrorTable } from './engine/table.js';
-export { MAX_LEGS, MIN_LEGS } from './format/limits.js';
+export { MAX_LEGS, MIN_LEGS, nrRegionsOf } from './format/limits.js';
+export { logSize, logSize as mirrorLogSize } from './format/log-layout.js';
 export type { BitmapLogOptions } from './log/bitmap-log.js';
 export { ClusterLog, type ClusterLogOptions } from './log/cluster/cluster-log.js';
 export { ClusterState, type ClusterStateOptions } from './log/cluster/cluster-state.js';
@@ -29,6 +30,16 @@ export { CoreLog } from './log/core-log.js';
 export type { DirtyLog, FlushLegs, LogHealth, LogStatus, MarkOutcome } from './log/dirty-log.js';
 export { DiskLog, type DiskLogOptions } from './log/disk-log.js';
 export { LogFailedError, LogTooSmallError, NotALogError, UnsupportedLogError } from './log/errors.js';
+export {
+  checkMirrorLog,
+  type LogCheckOptions,
+  type LogCheckSummary,
+  type LogFinding,
+  type LogNotice,
+} from './maintenance/check-mirror-log.js';
+export { dumpMirrorLog, type LogDumpOptions, type LogDumpSummary } from './maintenance/dump-mirror-log.js';
+export { LogDamageError } from './maintenance/log-damage-error.js';
+export type { MirrorGeometry, WorkOptions } from './maintenance/mirror-geometry.js';
 export {
   type AdmittedWrites,
   RegionHash,

@@ -99,6 +99,6 @@ it('a core log prints its table and status lines as the kernel does, and knows n
     health: 'A',
     hasLostLegFlush: false,
     nrRegions: 10,
-    syncCount: 10 - 10,
+    syncCount: 10,
   });
 });

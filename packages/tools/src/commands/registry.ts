@@ -13,6 +13,21 @@ export interface RegisteredCommand {
 
 export const COMMANDS: readonly RegisteredCommand[] = [
   {
+    name: 'mirror_check',
+    summary: "check a mirror's log, and tell what a restart would copy",
+    load: async () => (await import('./mirror-check.js')).mirrorCheck,
+  },
+  {
+    name: 'mirror_dump',
+    summary: "print a mirror's log as XML, text or JSON",
+    load: async () => (await import('./mirror-dump.js')).mirrorDump,
+  },
+  {
+    name: 'serve mirror',
+    summary: 'serve a mirror of several files or devices over NBD',
+    load: async () => (await import('./serve-mirror.js')).serveMirror,
+  },
+  {
     name: 'serve thin',
     summary: 'serve the volumes of a thin pool over NBD',
     load: async () => (await import('./serve-thin.js')).serveThin,
