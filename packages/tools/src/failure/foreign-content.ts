@@ -57,7 +57,12 @@ const SIGNATURES: readonly Signature[] = [
   metadataOf('cache', 'use cache_check, cache_dump or cache_repair', [0x03, 0xc4, 0x18, 0, 0, 0, 0, 0]),
   metadataOf('era', 'use era_check, era_dump or era_restore', [0x7b, 0x07, 0xc1, 0x7e, 0, 0, 0, 0]),
   metadataOf('clone', 'pdata has no command for it yet', [0x64, 0x7f, 0xf2, 0x8a, 0, 0, 0, 0]),
-  { at: 0, bytes: ascii('rRiM'), what: "a dm-mirror's log", nextStep: 'use mirror_check or mirror_dump' },
+  {
+    at: 0,
+    bytes: ascii('rRiM'),
+    what: "a dm-mirror's log",
+    nextStep: `use mirror_check or mirror_dump for it; else ${NOT_METADATA}`,
+  },
   { at: 0, bytes: ascii('SnAp'), what: "a dm-snapshot's exception store", nextStep: NOT_METADATA },
   {
     at: 0,
