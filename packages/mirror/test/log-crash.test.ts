@@ -6,7 +6,7 @@
  * them failing on a leg, recoveries in between. The same workload with one rule taken out must be found out, else this shows nothing.
  */
 import { type DataDevice, MemoryDataDevice, SECTOR_SIZE } from '@pdata/device';
-import { DiskLog, RegionHash } from '@pdata/mirror';
+import { type DirtyLog, DiskLog, RegionHash } from '@pdata/mirror';
 import { FaultyDataDevice, RecordingDataDevice, seededRandom } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { alteredLog } from './altered-log.js';
@@ -18,7 +18,12 @@ const SIZES = { length: NR_REGIONS * REGION_SECTORS, regionSize: REGION_SECTORS 
 const NR_SEEDS = process.env.PDATA_LONG === '1' ? 400 : 25;
 
 /** A rule that is taken out. */
-type Mistake = 'data before the mark is durable' | 'clean before the legs are flushed' | 'a failed write is forgotten';
+type Mistake =
+  | 'data before the mark is durable'
+  | 'clean before the legs are flushed'
+  | 'a failed write is forgotten'
+  // Linux before 2.6.16: the last write to end made any region clean, also one that had never been copied.
+  | 'a write makes its region clean, in sync or not';
 
 interface Found {
   /** The first contradiction between log and legs. */
@@ -76,11 +81,9 @@ async function crashThrough(seed: number, mistake?: Mistake): Promise<Found> {
     if (mistake !== 'clean before the legs are flushed') await Promise.all(legs.map((leg) => leg.flush()));
     return [];
   });
-  const notWaitedFor = async (): Promise<void> => void log.flush();
-  const hash = new RegionHash<{ regionNr: number; offset: number; bytes: Uint8Array }>(
-    mistake === 'data before the mark is durable' ? alteredLog(log, { flush: notWaitedFor }) : log,
-    { regionOf: ({ regionNr }) => regionNr },
-  );
+  const hash = new RegionHash<{ regionNr: number; offset: number; bytes: Uint8Array }>(altered(log, mistake), {
+    regionOf: ({ regionNr }) => regionNr,
+  });
 
   type Write = Parameters<typeof hash.admitWrites>[0][number];
   const send = async ({ regionNr, offset, bytes }: Write, targets: readonly DataDevice[]): Promise<void> => {
@@ -129,6 +132,23 @@ async function crashThrough(seed: number, mistake?: Mistake): Promise<Found> {
   return found;
 }
 
+/** The log as the region hash is to see it. */
+function altered(log: DiskLog, mistake: Mistake | undefined): DirtyLog {
+  switch (mistake) {
+    case 'data before the mark is durable':
+      return alteredLog(log, { flush: async () => void log.flush() });
+    case 'a write makes its region clean, in sync or not':
+      return alteredLog(log, {
+        clear(regionNr) {
+          void log.setRegionSync(regionNr, true);
+          log.clear(regionNr);
+        },
+      });
+    default:
+      return log;
+  }
+}
+
 /** The regions that the log calls clean, and the first of them that is not the same on all legs. */
 function compare(log: MemoryDataDevice, legs: readonly MemoryDataDevice[]): { nrClean: number; differing?: string } {
   const header = contentOf(log, 0, 2048);
@@ -168,6 +188,7 @@ describe('after a loss of power at any moment', () => {
     'data before the mark is durable',
     'clean before the legs are flushed',
     'a failed write is forgotten',
+    'a write makes its region clean, in sync or not',
   ])('a mirror that makes a mistake (%s) is found out', async (mistake) => {
     const violations: string[] = [];
     for (const seed of seeds) {
