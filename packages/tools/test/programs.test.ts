@@ -56,8 +56,11 @@ beforeAll(() => {
 
 describe('the programs', () => {
   it.each(PROGRAMS)('%s runs by its own name and as a command of pdata', (name) => {
-    expect(run(name, '-V')).toEqual({ exitCode: 0, stdout: '1.1.0\n', stderr: '' });
-    expect(run('pdata', name, '-V')).toEqual({ exitCode: 0, stdout: '1.1.0\n', stderr: '' });
+    // The version of what it stands in for; where there is no such thing, our own.
+    const version = name.startsWith('thin_') ? '1.1.0\n' : run('pdata', '--version').stdout;
+    expect(version).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect(run(name, '-V')).toEqual({ exitCode: 0, stdout: version, stderr: '' });
+    expect(run('pdata', name, '-V')).toEqual({ exitCode: 0, stdout: version, stderr: '' });
     expect(run(name, '--bogus').exitCode).toBe(2);
   });
 

@@ -34,7 +34,7 @@ else: faults were found, the log cannot be read, no mirror can have the sizes gi
 
 Examples:
   mirror_check /dev/mapper/vg-lv_mlog
-  mirror_check --region-size 1024 --length 2097152 log.img      as in the table line: 0 2097152 mirror disk 2 LOG 1024
+  mirror_check --region-size 1024 --length 2097152 log.img      table line: 0 2097152 mirror disk 2 LOG 1024 …
   mirror_check --region-size 512k --length 1g --json log.img    the same`,
   },
   ({ options, positional, io, progress, print, facts }) =>

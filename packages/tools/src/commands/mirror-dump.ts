@@ -43,8 +43,9 @@ export const mirrorDump = defineCommand(
   dirty   a restart copies it: it was being written to, or had not been copied yet
   new     a restart copies it: the mirror, as given by --length, has grown, and the log does not describe it
 
-JSON: {"tool", "dump": {"log": {"version", "nrRegions", "regionSize", "length"}, "regions"}, "ok", "exitCode", "errors"}; a range is
-[first region, regions, state], and with --region-size [first region, regions, state, first sector, sectors].
+JSON: {"tool", "dump": {"log": {"version", "nrRegions", "regionSize", "length"}, "regions"}, "ok", "exitCode",
+"errors"}; a range is [first region, regions, state], and with --region-size [first region, regions, state, first
+sector, sectors].
 
 Exit codes: 0 done; 2 the command line cannot be understood; 64 anything else: no log, a damaged log, a reader that
 closed the pipe.
