@@ -19,18 +19,18 @@ export const mirrorCheck = defineCommand(
     version: PDATA_VERSION,
     positional: LOG_INPUT,
     options: { ...geometryOptions, ...quietOption, ...jsonOption, ...hiddenOptions },
-    notes: `The log is that of a device-mapper mirror ("mirror disk 2 LOG REGION_SIZE …" in its table line; LVM: NAME_mlog).
-It has a bit for each region: 1 says that all legs are equal there. 0 says that the region was being written to, or had
-not been copied yet; a restart copies it from the first leg to the others.
+    notes: `The log is that of a device-mapper mirror ("mirror disk 2 LOG REGION_SIZE …" in its table line; LVM:
+NAME_mlog). It has a bit for each region: 1 says that all legs are equal there; 0 that the region was being
+written to, or had not been copied yet: a restart copies it from the first leg to the others.
 
-On standard output: NR_REGIONS=…, IN_SYNC=…, TO_COPY=… (regions), and with --region-size SECTORS_TO_COPY=…; nothing
-with --quiet. On standard error: each fault with its place, effect and next step, and a verdict.
+On standard output: NR_REGIONS=…, IN_SYNC=…, TO_COPY=… (regions), and with --region-size SECTORS_TO_COPY=…;
+nothing with --quiet. On standard error: each fault with its place, effect and next step, and a verdict.
 
   fatal   this is no log, or one that must not be used: of another version, damaged, or cut short
   shape   it breaks a rule of the format that nobody depends on when reading
 
-Exit codes: 0 sound, whether or not there is something to copy; 2 the command line cannot be understood; 64 anything
-else: faults were found, the log cannot be read, no mirror can have the sizes given.
+Exit codes: 0 sound, whether or not there is something to copy; 2 the command line cannot be understood; 64
+anything else: faults were found, the log cannot be read, no mirror can have the sizes given.
 
 Examples:
   mirror_check /dev/mapper/vg-lv_mlog
