@@ -38,7 +38,7 @@ describe('nodes that write to one mirror', () => {
       expect(sum.nrFailedNodes).toBeGreaterThan(nrSeeds);
       expect(sum.nrPowerCuts).toBeGreaterThan(nrSeeds / 20);
     },
-    isLong ? 3_600_000 : 60_000,
+    isLong ? 3_600_000 : 120_000,
   );
 
   it.each<Mistake>([
