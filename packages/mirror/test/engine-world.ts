@@ -145,11 +145,7 @@ export class MirrorWorld {
     );
   }
 
-  #mirrorOptions(
-    legs: readonly DataDevice[],
-    log: DataDevice,
-    goodLeg: number,
-  ): MirrorOptions {
+  #mirrorOptions(legs: readonly DataDevice[], log: DataDevice, goodLeg: number): MirrorOptions {
     const sizes = { length: NR_SECTORS, regionSize: REGION_SIZE };
     return {
       ...(this.#options.mode ?? { handleErrors: true, keepLog: true }),

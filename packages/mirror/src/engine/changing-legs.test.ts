@@ -63,9 +63,7 @@ describe('a leg that is taken away', () => {
     await expect(test.mirror.detachLeg(1)).rejects.toThrow(
       'leg 1 of mirror cannot be taken away: others may lack what it has, for 1 of 8 regions are not in sync. Wait until',
     );
-    await expect(test.mirror.setDefaultLeg(2)).rejects.toThrow(
-      'leg 2 of mirror may lack something: 1 of 8 regions',
-    );
+    await expect(test.mirror.setDefaultLeg(2)).rejects.toThrow('leg 2 of mirror may lack something: 1 of 8 regions');
     await test.mirror.attachLeg(0, leg(test, 0).device, { resync: 'written' });
     await test.mirror.untilResynced();
     await test.mirror.setDefaultLeg(0);
@@ -85,7 +83,9 @@ describe('a leg that is taken away', () => {
     breakLeg(leg(test, 0));
     await expect(readFrom(test.mirror, 0, 512)).rejects.toMatchObject({ code: 'ERR_DEVICE' });
     await expect(test.mirror.detachLeg(0)).rejects.toThrow('leg 0 of mirror cannot be taken away: others may lack');
-    await expect(test.mirror.replaceLeg(0, new MemoryDataDevice({ size: 8 * REGION }))).rejects.toThrow('others may lack what it has');
+    await expect(test.mirror.replaceLeg(0, new MemoryDataDevice({ size: 8 * REGION }))).rejects.toThrow(
+      'others may lack what it has',
+    );
     await test.mirror.setDefaultLeg(2, { acceptLoss: true });
     expect(await readFrom(test.mirror, 0, 512)).toEqual(byte(1));
     await test.mirror.detachLeg(0);

@@ -35,6 +35,8 @@ export class MirrorCore {
   isInSync = false;
   /** A leg has failed, and the legs have not been changed since. */
   hasLegFailure = false;
+  /** How often regions at rest have been cleared. */
+  nrClears = 0;
   /** Takes back writes that were held back for a recovery. */
   readmit: (writes: readonly Part[]) => void = () => {};
   /** Something may be to be copied. */
@@ -179,6 +181,7 @@ export class MirrorCore {
   }
 
   async #tellLog(options: UpdateOptions): Promise<void> {
+    if (!options.keepIdle) this.nrClears++;
     const { released, recovered, logFailure } = await this.hash.update(options);
     if (logFailure !== undefined) this.logFailed(logFailure);
     const { nrRegions, syncCount } = this.log;

@@ -21,6 +21,7 @@ import { allEnded, inWords, RequestQueue } from '@pdata/device/engine';
 import type { CopyBuffers } from './copy-buffers.js';
 import { HeldWriteError } from './errors.js';
 import type { Leg } from './legs.js';
+import { MarkAhead } from './mark-ahead.js';
 import type { MirrorCore } from './mirror-core.js';
 import { LARGEST_PIECE } from './options.js';
 import type { Part, Piece, WriteOperation } from './region-write.js';
@@ -43,6 +44,8 @@ export class WritePath {
   readonly #core: MirrorCore;
   readonly #buffers: CopyBuffers;
   readonly #queue = new RequestQueue();
+  /** Undefined when regions are cleared at once. */
+  readonly #ahead: MarkAhead | undefined;
   #held: Part[] = [];
   /** Nothing is held back any more, for this reason. */
   #holdsNothing: string | undefined;
@@ -50,6 +53,7 @@ export class WritePath {
   constructor(core: MirrorCore, buffers: CopyBuffers) {
     this.#core = core;
     this.#buffers = buffers;
+    this.#ahead = core.settings.clearPeriod > 0 ? new MarkAhead(core.regionBytes) : undefined;
     core.readmit = (parts) => void this.#admit(parts);
   }
 
@@ -138,8 +142,16 @@ export class WritePath {
         begin = end;
       }
       piece.nrOpen = parts.length;
+      this.#markAhead(parts);
       void this.#admit(parts);
     });
+  }
+
+  /** In memory at once: what is admitted next shares its flush of the log. */
+  #markAhead(parts: readonly Part[]): void {
+    const [first, last] = [parts[0] as Part, parts.at(-1) as Part];
+    const range = this.#ahead?.wrote(first.regionNr, last.regionNr, this.#core.nrClears);
+    if (range !== undefined) void this.#core.hash.markAhead(range.begin, range.end);
   }
 
   async #admit(parts: readonly Part[]): Promise<void> {

@@ -60,12 +60,54 @@ describe('writes', () => {
     since();
     await hash.update({ keepIdle: true });
     expect(since()).toEqual(['flush']);
-    await hash.admitWrites(['1c']); // still marked
-    expect(since()).toEqual(['flush']);
+    await hash.admitWrites(['1c']); // still marked, and that is durable
+    expect(since()).toEqual([]);
     hash.writeEnded(1);
     expect(await hash.update()).toEqual({ released: [], recovered: [], failed: [], logFailure: undefined });
     expect(since()).toEqual(['clear 1', 'flush']);
     expect(hash.stateOf(1)).toBe('clean');
+  });
+
+  it('wait for the log only while a mark of their own is not durable', async () => {
+    const medium = new FaultyDataDevice(new MemoryDataDevice({ name: 'log', size: 4096 }));
+    const { hash } = await noted('nosync', new DiskLog(medium, { ...SIZES, sync: 'nosync' }));
+    await hash.admitWrites(['1a']);
+    const held = medium.hold('flush');
+    const waiting = hash.admitWrites(['2a']);
+    await held.untilHeld();
+    let isWaiting = true;
+    const same = hash.admitWrites(['2b']);
+    void same.then(() => (isWaiting = false));
+    expect((await hash.admitWrites(['1b'])).toAllLegs).toEqual(['1b']);
+    expect(isWaiting, 'the mark of region 2 is on its way').toBe(true);
+    held.release();
+    await Promise.all([waiting, same]);
+  });
+
+  it('to regions that were marked ahead need no flush; what nobody wrote to is cleared with the rest', async () => {
+    const { hash, log, since } = await noted();
+    await log.setRegionSync(3, false);
+    await hash.admitWrites(['1a']);
+    since();
+    await hash.markAhead(1, 6);
+    expect(since(), 'not what is marked, nor what is not in sync').toEqual(['mark 2', 'mark 4', 'mark 5', 'flush']);
+    await hash.markAhead(2, 20);
+    expect(since()).toEqual(['mark 6', 'mark 7', 'mark 8', 'mark 9', 'flush']);
+    expect((await hash.admitWrites(['4a'])).toAllLegs).toEqual(['4a']);
+    expect([since(), hash.nrIdle]).toEqual([[], 6]);
+    await hash.update();
+    expect(since()).toEqual([2, 5, 6, 7, 8, 9].map((nr) => `clear ${nr}`).concat('flush'));
+    expect([hash.stateOf(4), hash.stateOf(5)]).toEqual(['dirty', 'clean']);
+  });
+
+  it('marked ahead when the log fails are marked durably by who writes there', async () => {
+    const medium = new FaultyDataDevice(new MemoryDataDevice({ name: 'log', size: 4096 }));
+    const { hash } = await noted('nosync', new DiskLog(medium, { ...SIZES, sync: 'nosync' }));
+    medium.inject({ operation: 'write', nth: medium.nrDone('write') + 1 });
+    await hash.markAhead(1, 2);
+    const nrBefore = medium.nrDone('write');
+    expect((await hash.admitWrites(['1a'])).logFailure).toBeUndefined();
+    expect(medium.nrDone('write')).toBe(nrBefore + 1);
   });
 
   it('to a region that is not in sync are marked and cleared too, and leave it not in sync', async () => {

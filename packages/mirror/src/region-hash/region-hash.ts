@@ -84,6 +84,8 @@ interface Entry<W> {
   nrPending: number;
   /** The log has been told of a write, and not yet that it is over. */
   isMarked: boolean;
+  /** The mark has been flushed: who writes need not wait for the log. */
+  isDurable: boolean;
   /** It has been copied, and not yet cleared. */
   isCopied: boolean;
   recovery: RecoveryPhase | undefined;
@@ -142,11 +144,20 @@ export class RegionHash<W> {
     return this.#idle.size;
   }
 
-  /** Decides where each write goes: marks regions, flushes the log once. Failures of the log are in the outcome. */
+  /**
+   * Decides where each write goes: marks regions, and flushes the log once if a mark is not durable yet. Failures of the log are in the
+   * outcome.
+   */
   async admitWrites(writes: readonly W[]): Promise<AdmittedWrites<W>> {
     const admitted: W[] = [];
-    for (const write of writes) if (this.#admitOrHold(write)) admitted.push(write);
-    const logFailure = await failureOf(() => this.#log.flush());
+    const fresh: Entry<W>[] = [];
+    for (const write of writes) {
+      const entry = this.#admitOrHold(write);
+      if (entry === undefined) continue;
+      admitted.push(write);
+      if (!entry.isDurable) fresh.push(entry);
+    }
+    const logFailure = fresh.length === 0 ? undefined : await this.#makeDurable(fresh);
     const toAllLegs: W[] = [];
     const toDefaultLeg: W[] = [];
     const later: W[] = [];
@@ -161,6 +172,26 @@ export class RegionHash<W> {
       }
     }
     return { toAllLegs, toDefaultLeg, later, logFailure };
+  }
+
+  /**
+   * Marks regions that are likely to be written to before long, from `begin` to before `end`, those that are in sync and at rest: a write
+   * that comes when this has resolved need not wait for the log. They are idle until then. Never rejects.
+   */
+  async markAhead(begin: number, end: number): Promise<void> {
+    const marked: Entry<W>[] = [];
+    for (let regionNr = begin; regionNr < Math.min(end, this.#log.nrRegions); regionNr++) {
+      if (this.#entries.has(regionNr) || this.#log.isInSync(regionNr) !== true) continue;
+      const entry = this.#entryOf(regionNr);
+      this.#log.mark(regionNr);
+      entry.isMarked = true;
+      this.#rest(regionNr, entry);
+      marked.push(entry);
+    }
+    if (marked.length === 0) return;
+    await undefined; // whoever marks in this turn shares the flush
+    await this.#makeDurable(marked); // who writes there tries it again
+    this.#onWork();
   }
 
   /** A write that was admitted has ended on all legs that it was sent to. */
@@ -262,25 +293,32 @@ export class RegionHash<W> {
     return { released, recovered, failed, logFailure: logFailure ?? failure };
   }
 
-  /** @returns false when the write is held back */
-  #admitOrHold(write: W): boolean {
+  async #makeDurable(entries: readonly Entry<W>[]): Promise<StoreError | undefined> {
+    const failure = await failureOf(() => this.#log.flush());
+    if (failure === undefined) for (const entry of entries) entry.isDurable = entry.isMarked;
+    return failure;
+  }
+
+  /** @returns undefined when the write is held back */
+  #admitOrHold(write: W): Entry<W> | undefined {
     const regionNr = this.#regionOf(write);
     const entry = this.#entryOf(regionNr);
     if (entry.recovery !== undefined) {
       entry.held.push(write);
-      return false;
+      return undefined;
     }
     entry.nrPending++;
     this.#idle.delete(regionNr);
     if (!entry.isMarked) this.#log.mark(regionNr);
     entry.isMarked = true;
-    return true;
+    return entry;
   }
 
   /** The write was not sent, and the log holds no mark for it. */
   #withdraw(regionNr: number): void {
     const entry = this.#entryOf(regionNr);
     entry.isMarked = false;
+    entry.isDurable = false;
     this.#oneLess(regionNr, entry);
   }
 
@@ -338,7 +376,15 @@ export class RegionHash<W> {
   #entryOf(regionNr: number): Entry<W> {
     let entry = this.#entries.get(regionNr);
     if (entry === undefined) {
-      entry = { nrPending: 0, isMarked: false, isCopied: false, recovery: undefined, isSpoilt: false, held: [] };
+      entry = {
+        nrPending: 0,
+        isMarked: false,
+        isDurable: false,
+        isCopied: false,
+        recovery: undefined,
+        isSpoilt: false,
+        held: [],
+      };
       this.#entries.set(regionNr, entry);
     }
     return entry;
