@@ -41,6 +41,12 @@ export { dumpMirrorLog, type LogDumpOptions, type LogDumpSummary } from './maint
 export { LogDamageError } from './maintenance/log-damage-error.js';
 export type { MirrorGeometry, WorkOptions } from './maintenance/mirror-geometry.js';
 export {
+  type RegionDifference,
+  type VerifyMirrorOptions,
+  type VerifySummary,
+  verifyMirror,
+} from './maintenance/verify-mirror.js';
+export {
   type AdmittedWrites,
   RegionHash,
   type RegionHashOptions,

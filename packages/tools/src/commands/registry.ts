@@ -23,6 +23,11 @@ export const COMMANDS: readonly RegisteredCommand[] = [
     load: async () => (await import('./mirror-dump.js')).mirrorDump,
   },
   {
+    name: 'mirror_verify',
+    summary: 'compare the legs of a mirror, and repair from one of them',
+    load: async () => (await import('./mirror-verify.js')).mirrorVerify,
+  },
+  {
     name: 'serve mirror',
     summary: 'serve a mirror of several files or devices over NBD',
     load: async () => (await import('./serve-mirror.js')).serveMirror,

@@ -48,8 +48,10 @@ export interface OpenMirror {
   readonly larger: readonly string[];
 }
 
-const IN_USE = 'end what uses it first: deactivate the mirror (LVM: lvchange -an VG/LV), or stop the other server';
-const SAME_FILE = 'give each leg, and the log, a file or device of its own';
+/** What to do when somebody else uses a leg, or the log. */
+export const IN_USE =
+  'end what uses it first: deactivate the mirror (LVM: lvchange -an VG/LV), or stop the other server';
+export const SAME_FILE = 'give each leg, and the log, a file or device of its own';
 
 /** Opens the mirror for `work`, and closes it: with a log that calls clean what is, whatever `work` throws. */
 export async function withMirror<T>(
@@ -58,7 +60,7 @@ export async function withMirror<T>(
   options: Omit<MirrorOptions, 'legs' | 'log' | 'length'>,
   work: (open: OpenMirror) => Promise<T>,
 ): Promise<T> {
-  refuseNrOfLegs(files.legs.length, options.goodLeg);
+  refuseNrOfLegs(files.legs.length, { option: '--good-leg', legNr: options.goodLeg });
   refuseOneFile(
     {
       ...Object.fromEntries(files.legs.map((path, nr) => [`leg ${nr}`, path])),
@@ -66,7 +68,7 @@ export async function withMirror<T>(
     },
     SAME_FILE,
   );
-  return withLegs(files.legs, async (legs) => {
+  return withLegs(files.legs, 'write', async (legs) => {
     const length = lengthOf(legs, layout);
     const sizes = {
       length,
@@ -94,7 +96,8 @@ async function closing<T>(mirror: MirrorDevice, work: () => Promise<T>): Promise
   return outcome;
 }
 
-function refuseNrOfLegs(nr: number, goodLeg: number): void {
+/** @throws {@link ToolError} as for a command line that makes no sense */
+export function refuseNrOfLegs(nr: number, chosen: { readonly option: string; readonly legNr: number }): void {
   if (nr < MIN_LEGS || nr > MAX_LEGS) {
     throw new ToolError(
       'ERR_USAGE',
@@ -103,20 +106,25 @@ function refuseNrOfLegs(nr: number, goodLeg: number): void {
       { exitCode: USAGE },
     );
   }
-  if (goodLeg < nr) return;
+  if (chosen.legNr < nr) return;
   throw new ToolError(
     'ERR_USAGE',
-    `there is no leg ${goodLeg}: they are 0 to ${nr - 1}, in the order in which they are given`,
-    { nextStep: 'give --good-leg the number of one of them' },
+    `there is no leg ${chosen.legNr}: they are 0 to ${nr - 1}, in the order in which they are given`,
+    { nextStep: `give ${chosen.option} the number of one of them` },
     { exitCode: USAGE },
   );
 }
 
-function withLegs<T>(paths: readonly string[], work: (legs: readonly DataDevice[]) => Promise<T>): Promise<T> {
+/** Opens all legs for `work`, and closes them afterwards. */
+export function withLegs<T>(
+  paths: readonly string[],
+  mode: 'read' | 'write',
+  work: (legs: readonly DataDevice[]) => Promise<T>,
+): Promise<T> {
   const advice: DataFileAdvice = { what: 'leg', busy: IN_USE };
   const open = (legs: readonly DataDevice[]): Promise<T> => {
     const path = paths[legs.length];
-    return path === undefined ? work(legs) : withDataFile(path, 'write', advice, (leg) => open([...legs, leg]));
+    return path === undefined ? work(legs) : withDataFile(path, mode, advice, (leg) => open([...legs, leg]));
   };
   return open([]);
 }
