@@ -171,6 +171,29 @@ describe('writes', () => {
     expect(since()).toEqual(['mark 1', 'flush', 'mark 1', 'flush']);
   });
 
+  it('whose mark is granted are cleared, though a write of an earlier batch is refused in between', async () => {
+    const log = new CoreLog({ ...SIZES, sync: 'nosync' });
+    const flushes: (() => void)[] = [];
+    let outcome: MarkOutcome = 'refused';
+    log.flush = () => new Promise((resolve) => flushes.push(resolve));
+    log.markOutcome = () => outcome;
+    const { hash, since } = await noted('nosync', log);
+    const [first, second] = [hash.admitWrites(['1a']), hash.admitWrites(['1b'])];
+    flushes[0]!();
+    expect((await first).later).toEqual(['1a']);
+    const third = hash.admitWrites(['1c']); // marks again
+    flushes[1]!();
+    expect((await second).later).toEqual(['1b']);
+    outcome = 'in sync';
+    flushes[2]!();
+    expect((await third).toAllLegs).toEqual(['1c']);
+    hash.writeEnded(1);
+    log.flush = async () => undefined;
+    since();
+    await hash.update();
+    expect(since()).toEqual(['clear 1', 'flush']);
+  });
+
   it('of two batches at once share a mark, and both wait until it is durable', async () => {
     const device = new FaultyDataDevice(new MemoryDataDevice({ size: 4096 }));
     const { hash } = await noted('nosync', new DiskLog(device, { ...SIZES, sync: 'nosync' }));

@@ -164,12 +164,14 @@ export class RegionHash<W> {
     for (const write of admitted) {
       const regionNr = this.#regionOf(write);
       const outcome = this.#log.markOutcome(regionNr);
-      if (outcome === 'in sync') toAllLegs.push(write);
-      else if (outcome === 'not in sync') toDefaultLeg.push(write);
-      else {
+      if (outcome === 'refused') {
         this.#withdraw(regionNr);
         later.push(write);
+        continue;
       }
+      // Said once more: a write of another batch that was refused before may have been withdrawn in between.
+      this.#entryOf(regionNr).isMarked = true;
+      (outcome === 'in sync' ? toAllLegs : toDefaultLeg).push(write);
     }
     return { toAllLegs, toDefaultLeg, later, logFailure };
   }
