@@ -49,12 +49,14 @@ export async function measureMirror(
   options: MirrorOptions,
 ): Promise<{ readonly works: readonly MirrorFigures[]; readonly hash: string }> {
   const { directory, size, runs, seed, progress } = options;
-  const paths = ['leg0', 'leg1', 'log'].map((name) => join(directory, `mirror-${name}`));
+  const inDirectory = (name: string): string => join(directory, `mirror-${name}`);
+  const [leg0, leg1, logPath] = [inDirectory('leg0'), inDirectory('leg1'), inDirectory('log')];
   const logSize = mirrorLogSize(Math.ceil(size / SECTOR_SIZE / REGION_SIZE), 4096);
-  const sizes = [size, size, logSize];
-  const [first, second, log] = (await Promise.all(
-    paths.map((path, nr) => openFileDataDevice(path, { mode: 'write', create: { size: sizes[nr] as number } })),
-  )) as [DataDevice, DataDevice, DataDevice];
+  const [first, second, log] = await Promise.all([
+    openFileDataDevice(leg0, { mode: 'write', create: { size } }),
+    openFileDataDevice(leg1, { mode: 'write', create: { size } }),
+    openFileDataDevice(logPath, { mode: 'write', create: { size: logSize } }),
+  ]);
   // Each contender writes bytes of its own: what one leaves out would be found as the other's.
   const contents = [seed, seed + 1].map((each) => randomBytes(Math.max(MIB, ...blocks), each)) as [
     Uint8Array,
@@ -94,7 +96,7 @@ export async function measureMirror(
     };
   } finally {
     for (const device of [first, second, log]) await device.close();
-    for (const path of paths) rmSync(path, { force: true });
+    for (const path of [leg0, leg1, logPath]) rmSync(path, { force: true });
   }
 }
 

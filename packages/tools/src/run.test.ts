@@ -45,13 +45,14 @@ describe('pdata', () => {
 
   it('knows commands of two words, and helps who knows the first', async () => {
     expect((await runTool('serve thin --version')).stdout).toBe(`${PDATA_VERSION}\n`);
-    for (const [line, typed] of [
-      ['serve', 'serve'],
-      ['serve thim x', 'serve thim'],
+    for (const [line, typed, meant] of [
+      ['serve', 'serve', 'serve mirror'],
+      ['serve miror x', 'serve miror', 'serve mirror'],
+      ['serve thim x', 'serve thim', 'serve thin'],
     ] as const) {
       const { exitCode, stderr } = await runTool(line);
       expect(exitCode).toBe(64);
-      expect(stderr.split('\n')[0]).toBe(`unrecognised command '${typed}'; did you mean 'serve thin'?`);
+      expect(stderr.split('\n')[0]).toBe(`unrecognised command '${typed}'; did you mean '${meant}'?`);
     }
   });
 

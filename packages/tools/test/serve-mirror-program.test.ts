@@ -88,6 +88,10 @@ describe.runIf(process.platform !== 'win32')('killed', () => {
     expect(Buffer.compare(a, b)).toBe(0);
     expect(flushed.size).toBeGreaterThan(5);
     for (const [offset, value] of flushed) expect(a[offset], `byte ${offset}`).toBe(value);
-    expect(readFileSync(log).subarray(1024, 1024 + 64).every((byte) => byte === 0xff)).toBe(true);
+    expect(
+      readFileSync(log)
+        .subarray(1024, 1024 + 64)
+        .every((byte) => byte === 0xff),
+    ).toBe(true);
   });
 });
