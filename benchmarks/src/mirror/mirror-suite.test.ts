@@ -18,7 +18,7 @@ it('writes the same to both legs either way, and counts the writes of the log: f
     }
     expect(figures.hash).toBe('302cc5ef19112dc7');
     const shown = mirrorTable(figures, options);
-    expect(shown).toMatch(/^64 KiB blocks +\d+ MiB\/s .+ ≥ 0\.8x +(yes|NO) +\S+ for 64 regions$/m);
+    expect(shown).toMatch(/^64 KiB blocks +\d+ MiB\/s .+ ≥ 0\.8x +(yes|NO) +[\d.]+x +\S+ for 64 regions$/m);
     expect(readdirSync(directory)).toEqual([]);
   } finally {
     rmSync(directory, { recursive: true });
