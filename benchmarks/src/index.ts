@@ -16,7 +16,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { benchmarkCore } from './core/core-suite.js';
 import { measureMirror, mirrorTable } from './mirror/mirror-suite.js';
-import { pdataServer, qemuServer } from './nbd/disk-servers.js';
+import { pdataServer, qemuServer, servePool } from './nbd/disk-servers.js';
+import { fullCacheTable, measureFullCache } from './nbd/full-cache.js';
 import { measureNbd, missingForNbd, nbdTable } from './nbd/nbd-suite.js';
 import { measureSnapshots, snapshotTable } from './nbd/snapshot-suite.js';
 import { measureMemory, measureTimes, memoryTable, type PoolsSuiteOptions, timesTable } from './pools/pools-suite.js';
@@ -120,6 +121,10 @@ async function main(): Promise<void> {
       progress('making full volumes');
       const sizes = values.volume.split(',').map((size) => count('--volume', size) * 1024 ** 3);
       show(snapshotTable(await measureSnapshots(sizes, 20, values.cache)));
+      const missing = missingForNbd();
+      const seconds = 2 * count('--seconds', values.seconds);
+      const full = { size: Math.max(...sizes), cache: values.cache, directory, seconds, serve: servePool };
+      show(missing === undefined ? fullCacheTable(await measureFullCache(full)) : `memory: n/a: ${missing}`);
     }
     if (suites.includes('mirror')) {
       const mirrored = { directory, size: count('--legs', values.legs) * 1024 ** 2, runs, seed, progress };

@@ -90,7 +90,7 @@ export class ThinMetadata {
       const blocks = new BlockManager(device, options);
       if (device.nrBlocks === 0 || blocks.isZero(0)) {
         throw new NotFormattedError(
-          `${device.name} holds no thin metadata: its first block is empty; format it, or restore a dump into it`,
+          `${device.name} holds no thin metadata: its first block is empty; if a pool was here, restore a dump into it, else format it`,
         );
       }
       const state = PoolState.open(blocks);

@@ -6,8 +6,9 @@
  */
 import { type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
 import { ThinMetadata, ThinPool, type ThinPoolOptions, UnsupportedMetadataError } from '@pdata/thin';
+import { looksLikeThinMetadata } from '../failure/foreign-content.js';
 import { ToolError } from '../failure/tool-error.js';
-import { withInput } from '../io/metadata-input.js';
+import { inputStats, startOf, withInput } from '../io/metadata-input.js';
 import { refuseOneFile, withDataFile } from './serve-files.js';
 import type { ThinExtent } from './serve-sizes.js';
 
@@ -46,6 +47,7 @@ export async function withPool<T>(
     { metadata: files.metadata, data: files.data },
     "give the pool's two devices (LVM: NAME_tmeta and NAME_tdata)",
   );
+  refuseSwapped(files);
   const attempt = (readOnly: boolean): Promise<T | typeof TO_BE_CHECKED> => {
     const mode = readOnly ? 'read' : 'write';
     return withInput(files.metadata, { mode, ofMetadataSnapshot: false, busy: POOL_IS_BUSY }, async (metadata) => {
@@ -121,4 +123,17 @@ function refuseTooSmall(path: string, { nrDataBlocks, nrDataBlocksOfDevice, data
       nextStep: 'check that this is the data device of this metadata, and the whole of it',
     },
   );
+}
+
+/** A first data block may hold metadata, of a pool in a volume; but not while the metadata device holds none. */
+function refuseSwapped({ metadata, data }: PoolFiles): void {
+  for (const [path, what] of [
+    [metadata, 'metadata device'],
+    [data, 'data device'],
+  ] as const)
+    inputStats(path, what);
+  if (looksLikeThinMetadata(startOf(metadata)) || !looksLikeThinMetadata(startOf(data))) return;
+  throw new ToolError('ERR_OPTION', `metadata and data are swapped: '${data}' holds the metadata of a pool`, {
+    nextStep: `give them the other way round: --metadata ${data} --data ${metadata}`,
+  });
 }

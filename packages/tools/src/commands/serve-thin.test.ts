@@ -327,6 +327,11 @@ describe('what cannot be served is refused, and nothing is written', () => {
     ['no data', (pool) => ({ ...pool, data: missing }), `Couldn't find input file '${missing}'`],
     ['a directory as metadata', (pool) => ({ ...pool, metadata: directory }), 'Not a block device or regular file'],
     ['a directory as data', (pool) => ({ ...pool, data: directory }), 'Not a block device or regular file'],
+    [
+      'metadata and data the wrong way round',
+      (pool) => ({ metadata: pool.data, data: pool.metadata }),
+      'metadata and data are swapped',
+    ],
     ['one file as both', (pool) => ({ ...pool, data: pool.metadata }), 'metadata and data are the same file'],
     [
       'XML as metadata',

@@ -7,7 +7,7 @@
  *
  * Format: docs/format/tools.md, sections 2 and 5.
  */
-import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { BLOCK_SIZE, DeviceBusyError, DeviceOpenError, type MetadataDevice } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
 import {
@@ -21,13 +21,13 @@ import {
 import { value } from '../command-line/option-table.js';
 import { anyText, u32, u64 } from '../command-line/value-types.js';
 import { SUCCESS } from '../exit-codes.js';
-import { foreignContent, NR_BYTES_TO_LOOK_AT } from '../failure/foreign-content.js';
+import { foreignContent, looksLikeThinMetadata } from '../failure/foreign-content.js';
 import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
 import { drive } from '../io/drive.js';
 import { isSameFile } from '../io/dump-output.js';
 import { InterruptedError } from '../io/io.js';
-import { fileContent, inputStats, reading } from '../io/metadata-input.js';
+import { fileContent, inputStats, startOf } from '../io/metadata-input.js';
 import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
 import { given } from './given.js';
 
@@ -126,30 +126,13 @@ function checkInput(path: string): number {
       nextStep: 'make the XML with thin_dump; if it was made so, its dump failed',
     });
   }
-  const what = isThinMetadata(start) ? 'the binary metadata of a thin pool' : foreignContent(start)?.what;
+  const what = looksLikeThinMetadata(start) ? 'the binary metadata of a thin pool' : foreignContent(start)?.what;
   if (what !== undefined) {
     const nextStep = 'thin_restore reads the XML that thin_dump prints: give that as --input';
     throw new ToolError('ERR_NO_XML', `'${path}' is not XML: it is ${what}`, { nextStep });
   }
   return stats.size;
 }
-
-function startOf(path: string): Uint8Array {
-  const fd = reading(path, () => openSync(path, 'r'));
-  try {
-    const start = new Uint8Array(NR_BYTES_TO_LOOK_AT);
-    return start.subarray(
-      0,
-      reading(path, () => readSync(fd, start)),
-    );
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** The magic of a thin superblock, 27022010 at byte 32. */
-const isThinMetadata = (start: Uint8Array): boolean =>
-  start.length >= 40 && new DataView(start.buffer, start.byteOffset).getBigUint64(32, true) === 27022010n;
 
 function checkOutput(path: string, inputPath: string): void {
   const stats = outputStats(path);

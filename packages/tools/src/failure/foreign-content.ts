@@ -143,3 +143,7 @@ export function looksLikeXml(start: Uint8Array): boolean {
   const text = String.fromCharCode(...start.subarray(0, 16));
   return ['<superblock', '?xml', '<?xml', '<!DOCTYPE'].some((opening) => text.startsWith(opening));
 }
+
+/** Whether the magic of a thin superblock is there, 27022010 at byte 32. */
+export const looksLikeThinMetadata = (start: Uint8Array): boolean =>
+  start.length >= 40 && new DataView(start.buffer, start.byteOffset).getBigUint64(32, true) === 27022010n;

@@ -164,6 +164,20 @@ function wrongDevice(device: MetadataDevice, cause: unknown): ToolError | undefi
   return new ToolError('ERR_WRONG_DEVICE', message, foreign, { cause });
 }
 
+/** The first bytes of a file or device, as many as tell what it is. */
+export function startOf(path: string): Uint8Array {
+  const fd = reading(path, () => openSync(path, 'r'));
+  try {
+    const start = new Uint8Array(NR_BYTES_TO_LOOK_AT);
+    return start.subarray(
+      0,
+      reading(path, () => readSync(fd, start)),
+    );
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** The content of a file in pieces, for reading from the front to the end once. A piece is valid until the next. */
 export function* fileContent(path: string): Generator<Uint8Array, void> {
   const fd = reading(path, () => openSync(path, 'r'));
