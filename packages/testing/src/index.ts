@@ -3,6 +3,7 @@
  * {@link RecordingMetadataDevice} and {@link crashImages}, {@link RecordingDataDevice} and {@link dataDeviceConformance}.
  * @packageDocumentation
  */
+export { BLOCK_XOR, BlockImage } from './block-image.js';
 export {
   type CoordinationStoreConformanceOptions,
   coordinationStoreConformance,
@@ -15,6 +16,7 @@ export {
   metadataDeviceConformance,
 } from './conformance/metadata-device-conformance.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
+export { differentBlocks } from './different-blocks.js';
 export {
   type DataFault,
   FaultyDataDevice,
@@ -25,6 +27,7 @@ export {
 } from './faulty-data-device.js';
 export { type Fault, FaultyMetadataDevice, type FaultyOperation } from './faulty-metadata-device.js';
 export { ManualTimers } from './manual-timers.js';
+export { quiet, rejection } from './outcomes.js';
 export { RandomSchedule, turned } from './random-schedule.js';
 export {
   type DataCrash,
@@ -38,5 +41,8 @@ export {
   type RecordingOptions,
 } from './recording-metadata-device.js';
 export { seededRandom } from './seeded-random.js';
+export { SparseMetadataDevice } from './sparse-metadata-device.js';
+export { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from './test-certificate.js';
+export { thrownBy } from './thrown-by.js';
 export { VolatileMetadataDevice } from './volatile-metadata-device.js';
-export { Clock, sectorsOf, VolumeModel, valuesIn, type Writing } from './volume-model.js';
+export { Clock, sectorsOf, VolumeModel, valuesIn, type Writing, type WrittenSector } from './volume-model.js';

@@ -8,7 +8,8 @@
  */
 const SECTOR = 512;
 
-interface Entry {
+/** One request's value in one sector. */
+export interface WrittenSector {
   readonly value: number;
   readonly began: number;
   ended: number;
@@ -22,7 +23,7 @@ export interface Writing {
   readonly begin: number;
   readonly end: number;
   readonly value: number;
-  readonly entries: readonly Entry[];
+  readonly entries: readonly WrittenSector[];
 }
 
 /** One clock for all: each look at it is later than the last. */
@@ -37,7 +38,7 @@ const NEVER = Number.POSITIVE_INFINITY;
 
 export class VolumeModel {
   readonly #clock: Clock;
-  #sectors: Entry[][] = [];
+  #sectors: WrittenSector[][] = [];
   /** When the last flush that succeeded was called. */
   #flushed = 0;
   readonly #looking = new Set<number>();
@@ -49,9 +50,9 @@ export class VolumeModel {
   /** A request that writes `value` to sectors `begin`..`end` begins. */
   begin(begin: number, end: number, value: number): Writing {
     const began = this.#clock.tick();
-    const entries: Entry[] = [];
+    const entries: WrittenSector[] = [];
     for (let sector = begin; sector < end; sector++) {
-      const entry: Entry = { value, began, ended: NEVER, fua: false, well: false };
+      const entry: WrittenSector = { value, began, ended: NEVER, fua: false, well: false };
       this.#at(sector).push(entry);
       entries.push(entry);
     }
@@ -120,19 +121,19 @@ export class VolumeModel {
     this.#flushed = this.#clock.tick();
   }
 
-  #at(sector: number): Entry[] {
+  #at(sector: number): WrittenSector[] {
     let entries = this.#sectors[sector];
     if (entries === undefined) {
       for (let nr = this.#sectors.length; nr <= sector; nr++) {
         this.#sectors.push([{ value: 0, began: 0, ended: 0, fua: false, well: true }]);
       }
-      entries = this.#sectors[sector] as Entry[];
+      entries = this.#sectors[sector] as WrittenSector[];
     }
     return entries;
   }
 }
 
-function superseded(entry: Entry, entries: readonly Entry[], by: number): boolean {
+function superseded(entry: WrittenSector, entries: readonly WrittenSector[], by: number): boolean {
   return entries.some((later) => later.well && later.began > entry.ended && later.ended <= by);
 }
 

@@ -1,6 +1,8 @@
 /** Pools with an engine, in memory, for tests. */
 import { MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
-import { expect } from 'vitest';
+
+export { quiet, rejection } from '@pdata/testing';
+
 import { ThinPool, type ThinPoolOptions, type ThinVolume } from '../src/index.js';
 import { expectSound } from './pool.js';
 
@@ -60,19 +62,4 @@ export async function shown(
 export async function closeSound({ pool, metadata }: EnginePool): Promise<void> {
   await pool.close();
   expectSound(metadata);
-}
-
-/** What `work` rejects with. */
-export async function rejection(work: Promise<unknown>): Promise<Error & { code?: string }> {
-  const outcome = await work.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  expect(outcome, 'a rejection').toBeInstanceOf(Error);
-  return outcome as Error & { code?: string };
-}
-
-/** Everything that can go on without time or a test's help has gone on. */
-export async function quiet(): Promise<void> {
-  for (let nr = 0; nr < 20; nr++) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -46,7 +46,7 @@ describe('pdata', () => {
   it('knows commands of two words, and helps who knows the first', async () => {
     expect((await runTool('serve thin --version')).stdout).toBe(`${PDATA_VERSION}\n`);
     for (const [line, typed, meant] of [
-      ['serve', 'serve', 'serve mirror'],
+      ['serve', 'serve', 'serve clone'],
       ['serve miror x', 'serve miror', 'serve mirror'],
       ['serve thim x', 'serve thim', 'serve thin'],
     ] as const) {

@@ -17,9 +17,11 @@ export abstract class TargetMessageError extends StoreError {
   /** The lines that the kernel would have logged, without its prefix. */
   readonly log: readonly string[];
 
-  constructor(errno: MessageErrno, log: readonly string[], options?: { cause: unknown }) {
-    const why = options?.cause instanceof Error ? `: ${options.cause.message}` : '';
-    super(`${log.join(' ')} (${errno}${why})`, options);
+  /** @param options `text`: what to say where the kernel logs nothing */
+  constructor(errno: MessageErrno, log: readonly string[], options: { cause?: unknown; text?: string } = {}) {
+    const { cause, text = '' } = options;
+    const why = cause instanceof Error ? `: ${cause.message}` : '';
+    super(`${log.length > 0 ? log.join(' ') : text} (${errno}${why})`, cause === undefined ? {} : { cause });
     this.errno = errno;
     this.log = log;
   }

@@ -10,7 +10,7 @@
  *
  * Format: docs/format/thin.md, section 9.1.
  */
-import type { QueueEntry } from '@pdata/device/engine';
+import { othersTurn, type QueueEntry } from '@pdata/device/engine';
 import { NoSpaceError } from '@pdata/persistent-data';
 import type { ThinMetadata } from '../metadata/thin-metadata.js';
 import { runsOf, unused } from './data-runs.js';
@@ -38,11 +38,6 @@ export async function unmapBlocks(core: PoolCore, thin: OpenThin, begin: number,
     at = nextMapped(core.metadata, thin.thinId, windowEnd, end);
   }
 }
-
-const othersTurn = (): Promise<void> =>
-  new Promise((resolve) => {
-    setTimeout(resolve, 0);
-  });
 
 /** The first mapped block of `begin`..`end`; `end` when there is none. */
 export function nextMapped(metadata: ThinMetadata, thinId: number, begin: number, end: number): number {

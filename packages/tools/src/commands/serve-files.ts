@@ -62,6 +62,19 @@ async function openedData(
   }
 }
 
+/** Does `work` on what is served, and closes it, which commits it. What `work` throws is worth more than what closing does then. */
+export async function closingAfter<T>(served: { close(): Promise<void> }, work: () => Promise<T>): Promise<T> {
+  let outcome: T;
+  try {
+    outcome = await work();
+  } catch (error) {
+    await served.close().catch(() => {});
+    throw error;
+  }
+  await served.close();
+  return outcome;
+}
+
 /**
  * Refuses one file for two purposes, however it is called.
  * @param files by what they are for, in the order in which they are named

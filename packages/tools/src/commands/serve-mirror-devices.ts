@@ -22,7 +22,7 @@ import {
 } from '@pdata/mirror';
 import { USAGE } from '../exit-codes.js';
 import { ToolError } from '../failure/tool-error.js';
-import { type DataFileAdvice, refuseOneFile, withDataFile, withNewDataFile } from './serve-files.js';
+import { closingAfter, type DataFileAdvice, refuseOneFile, withDataFile, withNewDataFile } from './serve-files.js';
 
 export interface MirrorFiles {
   readonly legs: readonly string[];
@@ -78,22 +78,9 @@ export async function withMirror<T>(
     const larger = legs.filter(({ size }) => size > length * SECTOR_SIZE).map(({ name }) => name);
     return withLog(files.log, sizes, layout, async (log) => {
       const mirror = await opened({ ...options, log, length, legs: legs.map((device) => ({ device })) });
-      return closing(mirror, () => work({ mirror, larger }));
+      return closingAfter(mirror, () => work({ mirror, larger }));
     });
   });
-}
-
-/** Closes the mirror. What `work` throws is worth more than what closing does then. */
-async function closing<T>(mirror: MirrorDevice, work: () => Promise<T>): Promise<T> {
-  let outcome: T;
-  try {
-    outcome = await work();
-  } catch (error) {
-    await mirror.close().catch(() => {});
-    throw error;
-  }
-  await mirror.close();
-  return outcome;
 }
 
 /** @throws {@link ToolError} as for a command line that makes no sense */

@@ -6,10 +6,11 @@
  */
 import { type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
 import { ThinMetadata, ThinPool, type ThinPoolOptions, UnsupportedMetadataError } from '@pdata/thin';
-import { looksLikeThinMetadata } from '../failure/foreign-content.js';
+import { isMetadataOf } from '../failure/foreign-content.js';
 import { ToolError } from '../failure/tool-error.js';
-import { inputStats, startOf, withInput } from '../io/metadata-input.js';
-import { refuseOneFile, withDataFile } from './serve-files.js';
+import { inputStats, startOf } from '../io/metadata-input.js';
+import { withThinInput } from '../io/thin-input.js';
+import { closingAfter, refuseOneFile, withDataFile } from './serve-files.js';
 import type { ThinExtent } from './serve-sizes.js';
 
 export interface PoolFiles {
@@ -50,14 +51,14 @@ export async function withPool<T>(
   refuseSwapped(files);
   const attempt = (readOnly: boolean): Promise<T | typeof TO_BE_CHECKED> => {
     const mode = readOnly ? 'read' : 'write';
-    return withInput(files.metadata, { mode, ofMetadataSnapshot: false, busy: POOL_IS_BUSY }, async (metadata) => {
+    return withThinInput(files.metadata, { mode, ofMetadataSnapshot: false, busy: POOL_IS_BUSY }, async (metadata) => {
       const known = lookAt(metadata);
       if (known.needsCheck && !readOnly) return TO_BE_CHECKED;
       return withDataFile(files.data, mode, DATA_ADVICE, async (data) => {
         const look = { ...known, nrDataBlocksOfDevice: Math.floor(data.size / (known.dataBlockSize * SECTOR_SIZE)) };
         refuseTooSmall(files.data, look);
         const pool = await ThinPool.open(metadata, data, { ...options, readOnly });
-        return closing(pool, () => work({ pool, look, readOnly }));
+        return closingAfter(pool, () => work({ pool, look, readOnly }));
       });
     });
   };
@@ -71,19 +72,6 @@ const POOL_IS_BUSY =
   'end what uses it first: deactivate the pool (LVM: lvchange -an VG/POOL), or stop the other server';
 
 const DATA_ADVICE = { what: 'data device', busy: POOL_IS_BUSY, insteadOfWriting: 'to read alone, give --read-only' };
-
-/** Closes the pool, and so commits it. What `work` throws is worth more than what closing does then. */
-async function closing<T>(pool: ThinPool, work: () => Promise<T>): Promise<T> {
-  let outcome: T;
-  try {
-    outcome = await work();
-  } catch (error) {
-    await pool.close().catch(() => {});
-    throw error;
-  }
-  await pool.close();
-  return outcome;
-}
 
 function lookAt(device: MetadataDevice): Omit<PoolLook, 'nrDataBlocksOfDevice'> {
   const metadata = opened(device);
@@ -132,7 +120,7 @@ function refuseSwapped({ metadata, data }: PoolFiles): void {
     [data, 'data device'],
   ] as const)
     inputStats(path, what);
-  if (looksLikeThinMetadata(startOf(metadata)) || !looksLikeThinMetadata(startOf(data))) return;
+  if (isMetadataOf(startOf(metadata), 'thin') || !isMetadataOf(startOf(data), 'thin')) return;
   throw new ToolError('ERR_OPTION', `metadata and data are swapped: '${data}' holds the metadata of a pool`, {
     nextStep: `give them the other way round: --metadata ${data} --data ${metadata}`,
   });

@@ -16,7 +16,7 @@ import { failureReport, failureText } from '../failure/failure-report.js';
 import { ToolError } from '../failure/tool-error.js';
 import { drive } from '../io/drive.js';
 import { fileOutput, standardOutput } from '../io/dump-output.js';
-import { withInput } from '../io/metadata-input.js';
+import { withThinInput } from '../io/thin-input.js';
 import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
 import { given } from './given.js';
 import { streamDocument } from './streamed-document.js';
@@ -84,7 +84,7 @@ Examples:
   (job) => {
     const { options, positional, io, progress } = job;
     const ofMetadataSnapshot = options['metadata-snap'] !== undefined;
-    return withInput(positional, { mode: 'read', ofMetadataSnapshot }, async (device) => {
+    return withThinInput(positional, { mode: 'read', ofMetadataSnapshot }, async (device) => {
       const toFile = options.output !== undefined;
       const output = toFile ? fileOutput(options.output, positional) : standardOutput(io);
       if (options.repair && options['data-block-size'] !== undefined && isSuperblockLost(device)) {
