@@ -8,6 +8,7 @@
  *   nbd       a thin volume over NBD beside qemu-nbd on qcow2                       nbd/nbd-suite.ts
  *   snapshot  a snapshot of a volume of 1 TiB, and of 1 GiB                         nbd/snapshot-suite.ts
  *   clone     hydration from file to file beside qemu-img convert                  clone/clone-suite.ts
+ *   mirror    writes to a mirror of two files beside writing both directly          mirror/mirror-suite.ts
  *
  * A contender that is missing is named and left out. Every figure comes with a hash of what was computed.
  * Non-goals: figures to compare across machines, or taken on a machine that has something else to do.
@@ -17,6 +18,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cloneTable, measureClones } from './clone/clone-suite.js';
 import { benchmarkCore } from './core/core-suite.js';
+import { measureMirror, mirrorTable } from './mirror/mirror-suite.js';
 import { pdataServer, qemuServer, servePool } from './nbd/disk-servers.js';
 import { fullCacheTable, measureFullCache } from './nbd/full-cache.js';
 import { measureNbd, missingForNbd, nbdTable } from './nbd/nbd-suite.js';
@@ -28,7 +30,7 @@ import { heading } from './report.js';
 import { benchmarkStore } from './store/store-suite.js';
 
 const USAGE = `usage: pnpm bench [OPTIONS]
-  --only core,store,tools,memory,nbd,snapshot,clone   only these (default: all)
+  --only core,store,tools,memory,nbd,snapshot,clone,mirror   only these (default: all)
   --runs N                    runs of each work and contender (default 5; memory 3 at most)
   --keys N                    keys of the core operations and of the store (default 1000000)
   --mappings N                mappings of the pool that is timed (default 4000000)
@@ -37,12 +39,13 @@ const USAGE = `usage: pnpm bench [OPTIONS]
   --seconds N                 of each work over NBD that goes on for a time (default 5)
   --volume GIB,GIB,…          full volumes that are snapshotted (default 1,1024)
   --image MIB                 image that is cloned (default 4096)
+  --legs MIB                  legs of the mirror (default 512)
   --seed N                    default 1
   --cache DIR                 where the pools lie (default: pdata/bench in the user's cache directory)
   --work DIR                  where stores and outputs are written (default: the same); on another kind of disk, or none
   --without NAME              leave a contender out: 0.9.0 or 1.1.0; may be repeated`;
 
-const SUITES = ['core', 'store', 'tools', 'memory', 'nbd', 'snapshot', 'clone'];
+const SUITES = ['core', 'store', 'tools', 'memory', 'nbd', 'snapshot', 'clone', 'mirror'];
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -57,6 +60,7 @@ async function main(): Promise<void> {
       seconds: { type: 'string', default: '5' },
       volume: { type: 'string', default: '1,1024' },
       image: { type: 'string', default: '4096' },
+      legs: { type: 'string', default: '512' },
       seed: { type: 'string', default: '1' },
       cache: { type: 'string', default: join(cacheDirectory(), 'bench') },
       work: { type: 'string' },
@@ -134,6 +138,10 @@ async function main(): Promise<void> {
     if (suites.includes('clone')) {
       const cloned = { size: count('--image', values.image) * 1024 ** 2, runs, seed, directory, progress };
       show(cloneTable(measureClones(cloned), cloned));
+    }
+    if (suites.includes('mirror')) {
+      const mirrored = { directory, size: count('--legs', values.legs) * 1024 ** 2, runs, seed, progress };
+      show(mirrorTable(await measureMirror([64 * 1024, 1024 ** 2], mirrored), mirrored));
     }
   } finally {
     rmSync(directory, { recursive: true, force: true });

@@ -2,6 +2,7 @@
 export { makeCertificates } from './certificates.js';
 export { FIXTURE_NAMES, type Fixture, type FixtureName, fixture, type Golden, goldens } from './fixtures.js';
 export { type GuestFindings, type GuestRun, requireKernel, runGuest, runGuests } from './kernel.js';
+export { type MirrorFixture, mirrorFixture } from './mirror-fixture.js';
 export { type NbdService, serveExports } from './nbd-service.js';
 export {
   type NbdTool,
@@ -14,7 +15,7 @@ export {
   startQemuNbd,
   startServer,
 } from './nbd-tools.js';
-export { ourCheckComplaint, runOurTool } from './our-tools.js';
+export { type OurTool, ourCheckComplaint, runOurTool } from './our-tools.js';
 export {
   type DumpedDevice,
   type DumpedMapping,

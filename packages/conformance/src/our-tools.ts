@@ -2,7 +2,9 @@
 import { keptIo, run } from '@pdata/tools';
 import type { RunResult, ThinTool } from './real-tools.js';
 
-export async function runOurTool(tool: ThinTool, args: readonly string[]): Promise<RunResult> {
+export type OurTool = ThinTool | 'mirror_check' | 'mirror_dump';
+
+export async function runOurTool(tool: OurTool, args: readonly string[]): Promise<RunResult> {
   const kept = keptIo();
   const status = await run([tool, ...args], kept.io);
   return { status, stdout: kept.stdout(), stderr: kept.stderr() };

@@ -4,6 +4,10 @@
  * @packageDocumentation
  */
 export { BLOCK_XOR, BlockImage } from './block-image.js';
+export {
+  type CoordinationStoreConformanceOptions,
+  coordinationStoreConformance,
+} from './conformance/coordination-store-conformance.js';
 export { dataDeviceConformance } from './conformance/data-device-conformance.js';
 export { ContractViolation } from './conformance/demand.js';
 export type { ConformanceCase, DataDeviceConformanceOptions } from './conformance/device-case.js';

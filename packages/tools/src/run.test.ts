@@ -47,6 +47,7 @@ describe('pdata', () => {
     expect((await runTool('serve thin --version')).stdout).toBe(`${PDATA_VERSION}\n`);
     for (const [line, typed, meant] of [
       ['serve', 'serve', 'serve clone'],
+      ['serve miror x', 'serve miror', 'serve mirror'],
       ['serve thim x', 'serve thim', 'serve thin'],
     ] as const) {
       const { exitCode, stderr } = await runTool(line);

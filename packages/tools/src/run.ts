@@ -54,7 +54,7 @@ function unrecognized(argv: readonly string[]): string {
 function overview(): string {
   const width = Math.max(...COMMANDS.map(({ name }) => name.length));
   return [
-    'pdata: Linux thin pools and clones on any operating system: their metadata checked, dumped, restored; both served.',
+    'pdata: Linux thin pools, clones and mirrors on any operating system: their metadata checked, dumped, restored; all served.',
     '',
     'Usage: pdata <command> <args>',
     'commands:',

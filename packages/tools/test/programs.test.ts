@@ -106,6 +106,9 @@ describe('the programs', () => {
     ['thin_ls', '-o', 'DEV', basic],
     ['thin_metadata_size', '-b', '64k', '-s', '1t', '-m', '1'],
     ['thin_restore', '--help'],
+    ['mirror_check', '--help'],
+    ['mirror_dump', '--help'],
+    ['mirror_verify', '--help'],
     ['pdata', '--help'],
   ])('end with 64 when nobody reads what they print: %s %s', async (name, ...args) => {
     const child = spawn(process.execPath, [bin(name), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });

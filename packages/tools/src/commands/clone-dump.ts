@@ -9,6 +9,7 @@ import { type DumpOptions, dumpClone, type RegionsSummary } from '@pdata/clone';
 import { flag, value } from '../command-line/option-table.js';
 import { anyText } from '../command-line/value-types.js';
 import { SUCCESS } from '../exit-codes.js';
+import { failureReport } from '../failure/failure-report.js';
 import { withCloneInput } from '../io/clone-input.js';
 import { drive } from '../io/drive.js';
 import { fileOutput, standardOutput } from '../io/dump-output.js';
@@ -16,7 +17,7 @@ import { PDATA_VERSION } from '../version.js';
 import { bitsetRootOption, refusingOptions, regionOptions, sizeOptions } from './clone-options.js';
 import { tellLosses } from './clone-report.js';
 import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
-import { streamJson } from './stream-json.js';
+import { streamDocument } from './streamed-document.js';
 
 export const cloneDump = defineCommand(
   {
@@ -79,7 +80,9 @@ Examples:
       const dump = refusingOptions('nothing has been dumped', () => dumpClone(device, dumpOptions));
       try {
         const summary: RegionsSummary = options.json
-          ? await streamJson('clone_dump', dump, output, job)
+          ? await streamDocument('clone_dump', dump, output, job, (found) => ({
+              lost: (found?.lost ?? []).map((loss) => failureReport(loss, io.isDebugging)),
+            }))
           : await drive(dump, io, (chunk) => output.write(chunk));
         output.close();
         tellLosses(summary, progress, io.isDebugging);

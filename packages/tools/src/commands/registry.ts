@@ -33,9 +33,29 @@ export const COMMANDS: readonly RegisteredCommand[] = [
     load: async () => (await import('./clone-restore.js')).cloneRestore,
   },
   {
+    name: 'mirror_check',
+    summary: "check a mirror's log, and tell what a restart would copy",
+    load: async () => (await import('./mirror-check.js')).mirrorCheck,
+  },
+  {
+    name: 'mirror_dump',
+    summary: "print a mirror's log as XML, text or JSON",
+    load: async () => (await import('./mirror-dump.js')).mirrorDump,
+  },
+  {
+    name: 'mirror_verify',
+    summary: 'compare the legs of a mirror, and repair from one of them',
+    load: async () => (await import('./mirror-verify.js')).mirrorVerify,
+  },
+  {
     name: 'serve clone',
     summary: 'serve an image over NBD at once, while it is copied',
     load: async () => (await import('./serve-clone.js')).serveClone,
+  },
+  {
+    name: 'serve mirror',
+    summary: 'serve a mirror of several files or devices over NBD',
+    load: async () => (await import('./serve-mirror.js')).serveMirror,
   },
   {
     name: 'serve thin',

@@ -20,11 +20,16 @@ const UNITS = 'kmgtpe';
  * A size in bytes: a number alone, or with `s` (sectors), or with k, m, g, t, p, e, small or capital, alone or with iB: powers
  * of 1024, as NBD's own tools take them. `10G` is 10 737 418 240 bytes.
  */
-export const volumeSize: ParseValue<number> = (text) => {
+export const numberOfBytes: ParseValue<number> = (text) => {
   const [, digits, unit = ''] = /^([0-9]+)(?:([bBsS]|[kmgtpeKMGTPE](?:iB)?))?$/.exec(text) ?? [];
   if (digits === undefined)
     throw new InvalidValue('expected a number of bytes, or one with s, k, m, g, t: 512000s, 10G');
-  const bytes = Number(digits) * bytesOfUnit(unit);
+  return Number(digits) * bytesOfUnit(unit);
+};
+
+/** A {@link numberOfBytes} that a volume can have. */
+export const volumeSize: ParseValue<number> = (text) => {
+  const bytes = numberOfBytes(text);
   if (bytes === 0) throw new InvalidValue('a volume of no bytes cannot be served');
   if (bytes % SECTOR !== 0)
     throw new InvalidValue(`${bytes} bytes are not a whole number of sectors of ${SECTOR} bytes`);

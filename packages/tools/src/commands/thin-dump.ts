@@ -19,7 +19,7 @@ import { fileOutput, standardOutput } from '../io/dump-output.js';
 import { withThinInput } from '../io/thin-input.js';
 import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
 import { given } from './given.js';
-import { streamJson } from './stream-json.js';
+import { streamDocument } from './streamed-document.js';
 
 export const thinDump = defineCommand(
   {
@@ -105,7 +105,9 @@ Examples:
       });
       try {
         const { lost } = options.json
-          ? await streamJson('thin_dump', dump, output, job)
+          ? await streamDocument('thin_dump', dump, output, job, (summary) => ({
+              lost: (summary?.lost ?? []).map((loss) => failureReport(loss, io.isDebugging)),
+            }))
           : await drive(dump, io, (chunk) => output.write(chunk));
         output.close();
         for (const loss of lost) progress.line(`lost: ${failureText(failureReport(loss, io.isDebugging)).trimEnd()}`);

@@ -84,7 +84,12 @@ function signatures({ target, notMetadata, probably }: TargetAdvice): readonly S
       what: `dm-${name} metadata`,
       nextStep: COMMANDS_OF[name],
     })),
-    other("a dm-mirror's log", 0, ascii('rRiM')),
+    {
+      at: 0,
+      bytes: ascii('rRiM'),
+      what: "a dm-mirror's log",
+      nextStep: `use mirror_check or mirror_dump for it; else ${notMetadata}`,
+    },
     other("a dm-snapshot's exception store", 0, ascii('SnAp')),
     {
       at: 0,

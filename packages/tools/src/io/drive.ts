@@ -7,11 +7,15 @@ import type { Io } from './io.js';
 const SLICE_MS = 50;
 
 /** @returns what the work returns. Ends with the signal's reason at the first step after an interrupt. */
-export async function drive<T, R>(work: Generator<T, R>, io: Io, take: (item: T) => void): Promise<R> {
+export async function drive<T, R>(
+  work: Generator<T, R> | AsyncGenerator<T, R>,
+  io: Io,
+  take: (item: T) => void,
+): Promise<R> {
   let sliceEnd = io.now() + SLICE_MS;
   try {
     for (;;) {
-      const step = work.next();
+      const step = await work.next();
       if (step.done) return step.value;
       take(step.value);
       if (io.now() < sliceEnd) continue;
@@ -20,6 +24,6 @@ export async function drive<T, R>(work: Generator<T, R>, io: Io, take: (item: T)
       sliceEnd = io.now() + SLICE_MS;
     }
   } finally {
-    work.return(undefined as R);
+    await work.return(undefined as R);
   }
 }
