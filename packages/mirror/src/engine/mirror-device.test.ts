@@ -88,7 +88,7 @@ describe('a write', () => {
 
   it('that overlaps another in flight waits for it on all legs, so that they end with the same one', async () => {
     const { mirror, legs } = await testMirror();
-    const [first, second] = legs.map(({ device }) => device.hold('write')) as [never, never] & { release(): void }[];
+    const [first, second] = legs.map(({ device }) => device.hold('write'));
     const writes = [
       mirror.write(0, filled(1024, 1)),
       mirror.write(512, filled(1024, 2)),
