@@ -48,6 +48,10 @@ export async function checkStore(
   const units = new Map<string, Map<number, number>>();
   let isComplete = true;
   const handler: WalkHandler = {
+    damaged(error) {
+      report(error.message);
+      isComplete = false;
+    },
     reference(nr, kind, parent, at) {
       if (nr <= 0 || nr >= spaceMap.nrBlocks) {
         report(`block ${parent.nr}, byte ${at}: it names block ${nr}, expected 1 to ${spaceMap.nrBlocks - 1}`);
