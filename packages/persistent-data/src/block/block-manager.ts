@@ -138,7 +138,7 @@ export class BlockManager {
     if (frame > 0) {
       const block = this.#frames[frame] as Block;
       if (block.validator === validator) {
-        if (block.lastUsed !== this.#operation) block.lastUsed = this.#operation; // not to dirty a line for nothing
+        block.lastUsed = this.#operation;
         return block;
       }
     }

@@ -92,11 +92,6 @@ export function setNodeShape(block: Block, flags: number, nr: number, max: numbe
 }
 export const nodeFlags = (node: Block): number => node.view.getUint32(AT.flags, true);
 
-/** Keys in 64 bytes. */
-const KEYS_A_LINE = 8;
-/** Fewer are in a handful of cache lines anyway. */
-const WORTH_GUESSING = 64;
-
 /** Index of the last key ≤ `key`, or -1 when every key is greater. */
 export function floorIndex(node: Block, key: number): number {
   const { view } = node;
@@ -104,31 +99,6 @@ export function floorIndex(node: Block, key: number): number {
   const high = Math.floor(key / 0x100000000);
   let from = 0;
   let to = view.getUint32(AT.nrEntries, true); // the first key > `key` is at from..to
-  if (to >= WORTH_GUESSING) {
-    // Where the key would be, were they spread evenly: often in the right cache line, or the next, where halving touches five.
-    const last = to - 1;
-    const lowest = keyAt(node, 0);
-    const highest = keyAt(node, last);
-    if (key < lowest) return -1;
-    if (key >= highest) return last;
-    let guess = Math.floor(((key - lowest) / (highest - lowest)) * last);
-    let step = KEYS_A_LINE;
-    if (keyAt(node, guess) > key) {
-      do {
-        to = guess;
-        guess -= step;
-        step *= 4;
-      } while (guess > 0 && keyAt(node, guess) > key);
-      if (guess >= 0) from = guess + 1;
-    } else {
-      do {
-        from = guess + 1;
-        guess += step;
-        step *= 4;
-      } while (guess < last && keyAt(node, guess) <= key);
-      if (guess < last) to = guess;
-    }
-  }
   // Halves compared as integers: 1.4 times as fast as comparing the two as one float.
   while (from < to) {
     const middle = (from + to) >>> 1;

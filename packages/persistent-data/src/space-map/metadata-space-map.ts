@@ -31,68 +31,14 @@ import {
   readIndexEntry,
   writeIndexEntry,
 } from './index-entry.js';
+import { PendingCounts } from './pending-counts.js';
 import { refuseRange } from './range.js';
 import type { SpaceMapRoot } from './root.js';
 
 /** 255 bitmaps of 16 320 blocks: 15.9 GiB. What lies behind on a larger device is never used. */
 export const MAX_METADATA_BLOCKS = ENTRIES_PER_INDEX_BLOCK * ENTRIES_PER_BITMAP;
 
-interface PendingCount {
-  readonly delta: 1 | -1;
-  /** First block it still has to be applied to. */
-  begin: number;
-  readonly end: number;
-}
-
 const nothing = (): void => {};
-
-/** Count changes that wait for their turn, in the order they arrived. */
-class PendingCounts {
-  readonly #entries: PendingCount[] = [];
-  #first = 0;
-
-  get isEmpty(): boolean {
-    return this.#first === this.#entries.length;
-  }
-
-  push(delta: 1 | -1, begin: number, end: number): void {
-    this.#entries.push({ delta, begin, end });
-  }
-
-  /** The oldest entry; it stays, and keeps counting, until `shift`. */
-  get oldest(): PendingCount {
-    return this.#entries[this.#first] as PendingCount;
-  }
-
-  shift(): void {
-    this.#first++;
-    if (this.#first === this.#entries.length) this.clear();
-  }
-
-  /** What all pending changes add to the count of `blockNr`. */
-  sum(blockNr: number): number {
-    let sum = 0;
-    for (let i = this.#first; i < this.#entries.length; i++) {
-      const { delta, begin, end } = this.#entries[i] as PendingCount;
-      if (blockNr >= begin && blockNr < end) sum += delta;
-    }
-    return sum;
-  }
-
-  /** Whether an increment of `blockNr` is pending. */
-  increments(blockNr: number): boolean {
-    for (let i = this.#first; i < this.#entries.length; i++) {
-      const { delta, begin, end } = this.#entries[i] as PendingCount;
-      if (delta === 1 && blockNr >= begin && blockNr < end) return true;
-    }
-    return false;
-  }
-
-  clear(): void {
-    this.#entries.length = 0;
-    this.#first = 0;
-  }
-}
 
 /** All index entries of the metadata kind fit in one block, so they are all in memory. */
 class MetadataIndex implements BitmapIndex {

@@ -73,14 +73,11 @@ export class BitsCollection extends Collection implements Bits {
 
   set(bit: number, value = true): void {
     if (this.has(bit) === value) return;
-    this.change(BLOCKS_OF_A_CHANGE);
-    if (value) this.#bits.set(bit);
-    else this.#bits.clear(bit);
+    this.changing(BLOCKS_OF_A_CHANGE, () => (value ? this.#bits.set(bit) : this.#bits.clear(bit)));
   }
 
   resize(length: number, fill = false): void {
     const nrNew = Math.max(0, length - this.length) / BITS_A_BLOCK;
-    this.change(BLOCKS_OF_A_CHANGE + Math.ceil(nrNew * 1.02));
-    this.#bits.resize(length, fill);
+    this.changing(BLOCKS_OF_A_CHANGE + Math.ceil(nrNew * 1.02), () => this.#bits.resize(length, fill));
   }
 }

@@ -7,7 +7,6 @@ import type { Block, BlockValidator } from '../block/block.js';
 import { u64At } from '../block/block.js';
 import { isLeaf, nodeValidator, nrEntries, valueOffset } from '../btree/node.js';
 import { bitmapValidator } from '../space-map/bitmap.js';
-import { INDEX_ENTRY_SIZE } from '../space-map/index-entry.js';
 import type { UnitPlace } from './codec.js';
 import { NEXT_AT, overflowValidator } from './overflow.js';
 import { chainOffset, isPageLeaf, nrPageEntries, pageChildOffset, pageValidator, placeOf } from './page-node.js';
@@ -24,8 +23,6 @@ export interface BlockKind {
   readonly validator: BlockValidator;
   /** Reports what `block` names. */
   visit(block: Block, visitor: Visitor): void;
-  /** What a leaf of the kind means to its collection: entries for statistics. */
-  readonly nrEntries?: (block: Block) => number;
 }
 
 /** Reports what a value at `at` names. */
@@ -35,7 +32,6 @@ type ValueVisit = (block: Block, at: number, visitor: Visitor) => void;
 export function btreeKind(value?: ValueVisit): BlockKind {
   const kind: BlockKind = {
     validator: nodeValidator,
-    nrEntries: (block) => (isLeaf(block) ? nrEntries(block) : 0),
     visit(block, visitor) {
       const leaf = isLeaf(block);
       if (leaf && value === undefined) return;
@@ -54,7 +50,6 @@ export function pageKind(value?: ValueVisit): BlockKind {
   const place = { at: 0, length: 0, chain: 0 };
   const kind: BlockKind = {
     validator: pageValidator,
-    nrEntries: (block) => (isPageLeaf(block) ? nrPageEntries(block) : 0),
     visit(block, visitor) {
       const leaf = isPageLeaf(block);
       for (let i = 0; i < nrPageEntries(block); i++) {
@@ -80,24 +75,20 @@ export const overflowKind = chainKind;
 export function arrayKind(elementSize: number, value?: ValueVisit): BlockKind {
   const blocks: BlockKind = {
     validator: arrayBlockValidator,
-    nrEntries: nrArrayEntries,
     visit(block, visitor) {
       if (value === undefined) return;
       for (let i = 0; i < nrArrayEntries(block); i++) value(block, ARRAY_VALUES_AT + elementSize * i, visitor);
     },
   };
-  return { ...btreeKind((_, at, visitor) => visitor.block(at, blocks)), nrEntries: () => 0 };
+  return btreeKind((_, at, visitor) => visitor.block(at, blocks));
 }
 
-const bitmapKind: BlockKind = { validator: bitmapValidator, visit: () => {} };
-export const spaceMapIndexKind: BlockKind = {
-  ...btreeKind((_, at, visitor) => visitor.block(at, bitmapKind)),
-  nrEntries: () => 0,
-};
-export const refCountKind: BlockKind = { ...btreeKind(), nrEntries: () => 0 };
-export const metadataBitmapKind = bitmapKind;
-/** Bytes of an entry of a space map's index; the bitmap's number comes first. */
-export const BITMAP_ENTRY_SIZE = INDEX_ENTRY_SIZE;
+/** A bitmap of a space map. */
+export const bitmapKind: BlockKind = { validator: bitmapValidator, visit: () => {} };
+/** The index tree of a data space map: the bitmap's number comes first in an entry. */
+export const spaceMapIndexKind: BlockKind = btreeKind((_, at, visitor) => visitor.block(at, bitmapKind));
+/** The reference-count tree of any space map. */
+export const refCountKind: BlockKind = btreeKind();
 
 /** Reports the units that a value of a fixed size names; undefined when it names none. */
 export function unitVisit(units: readonly UnitPlace[]): ValueVisit | undefined {

@@ -61,26 +61,27 @@ export class BytesTree<K, V> extends OrderedTree<K, V, DataView> {
     const { keys, values, hooks } = this.#type;
     const bytes = values.encode(value);
     keys.encode(key, this.#key);
-    this.change(BLOCKS_OF_A_CHANGE + nrOverflowBlocks(bytes.length));
-    if (hooks !== undefined) hooks.inc(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), 0);
-    const isNew = this.#tree.insert(this.#key, bytes);
+    const isNew = this.changing(BLOCKS_OF_A_CHANGE + nrOverflowBlocks(bytes.length), () => {
+      if (hooks !== undefined) hooks.inc(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), 0);
+      return this.#tree.insert(this.#key, bytes);
+    });
     if (isNew) this.#length++;
     return isNew;
   }
 
   delete(key: K): boolean {
     if (!this.has(key)) return false;
-    this.change(BLOCKS_OF_A_CHANGE);
-    this.#tree.remove(this.#key);
+    this.changing(BLOCKS_OF_A_CHANGE, () => this.#tree.remove(this.#key));
     this.#length--;
     return true;
   }
 
   clear(): void {
-    this.change(BLOCKS_OF_A_CHANGE);
     const { tm, keySize, hooks } = this.#tree;
-    this.#tree.delete();
-    this.#tree.root = PageTree.create(tm, keySize, hooks).root;
+    this.changing(BLOCKS_OF_A_CHANGE, () => {
+      this.#tree.delete();
+      this.#tree.root = PageTree.create(tm, keySize, hooks).root;
+    });
     this.#length = 0;
   }
 

@@ -12,7 +12,7 @@ import { ENTRIES_PER_BITMAP } from '../space-map/bitmap.js';
 import { indexBlockValidator, indexEntryOffset } from '../space-map/index-entry.js';
 import { openTransactionManagerOn } from '../space-map/open.js';
 import type { WorkOptions } from '../work.js';
-import { type BlockKind, metadataBitmapKind, refCountKind } from './block-kinds.js';
+import { type BlockKind, bitmapKind, refCountKind } from './block-kinds.js';
 import type { Definitions } from './definitions.js';
 import type { SealedStore } from './store-state.js';
 import { inSlices, superblockKind, type WalkHandler, walkFrom } from './store-walk.js';
@@ -48,6 +48,10 @@ export async function checkStore(
   const units = new Map<string, Map<number, number>>();
   let isComplete = true;
   const handler: WalkHandler = {
+    damaged(error) {
+      report(error.message);
+      isComplete = false;
+    },
     reference(nr, kind, parent, at) {
       if (nr <= 0 || nr >= spaceMap.nrBlocks) {
         report(`block ${parent.nr}, byte ${at}: it names block ${nr}, expected 1 to ${spaceMap.nrBlocks - 1}`);
@@ -87,7 +91,7 @@ export async function checkStore(
     const visit: BlockKind = {
       validator: indexBlockValidator,
       visit(_, visitor) {
-        for (let i = 0; i < nrBitmaps; i++) visitor.block(indexEntryOffset(i), metadataBitmapKind);
+        for (let i = 0; i < nrBitmaps; i++) visitor.block(indexEntryOffset(i), bitmapKind);
       },
     };
     yield* walkFrom(tm, index, visit, handler, copy);

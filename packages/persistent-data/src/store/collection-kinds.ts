@@ -153,7 +153,7 @@ function nestedKind(codec: Codec<unknown>, maps: UnitMaps): CollectionKind {
     create: (tm) => BTree.create(tm, subtreeType(tm)).root,
     open: (scope, name, root, length) => new NestedCollection(scope, name, type, root, length),
     release: (tm, root) => deleteNested(tm, type, root),
-    blocks: { ...btreeKind((_, at, visitor) => visitor.block(at, inner)), nrEntries: () => 0 },
+    blocks: btreeKind((_, at, visitor) => visitor.block(at, inner)),
     differences: (tm, before, after) => nestedDifferences(tm, type, before, after),
   };
 }

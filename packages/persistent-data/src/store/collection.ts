@@ -40,6 +40,20 @@ export abstract class Collection {
     this.scope.beginChange(this, nrBlocks);
     this.version++;
   }
+
+  /**
+   * As {@link change}, then `work`. What it throws leaves the collection half changed: whoever catches that within the transaction can
+   * only roll back.
+   */
+  protected changing<T>(nrBlocks: number, work: () => T): T {
+    this.change(nrBlocks);
+    try {
+      return work();
+    } catch (error) {
+      this.scope.tm.fail(error);
+      throw error;
+    }
+  }
 }
 
 /** Blocks that one change of a tree may take, its space map's included: a path copied, split at each level, its neighbours. */

@@ -11,7 +11,14 @@ import type { TransactionManager } from '../transaction/transaction-manager.js';
 import type { Collection, Scope } from './collection.js';
 import type { Definition } from './definitions.js';
 import { NameError } from './errors.js';
-import { nrStateEntries, readState, stateRootOffset, stateValidator, updateState } from './state-block.js';
+import {
+  nrStateEntries,
+  readState,
+  refuseUnknownCollection,
+  stateRootOffset,
+  stateValidator,
+  updateState,
+} from './state-block.js';
 
 /** What a head asks of its store. */
 export interface HeadOwner {
@@ -40,10 +47,7 @@ export function releaseState(
   tm.dec(stateNr);
   for (const { collectionId, root } of entries) {
     const definition = definitions.get(collectionId);
-    if (definition?.kind === undefined)
-      throw new RangeError(
-        `the state in block ${stateNr} has a collection ${collectionId} that the directory does not know`,
-      );
+    if (definition?.kind === undefined) refuseUnknownCollection(stateNr, collectionId);
     definition.kind.release(tm, root);
   }
 }

@@ -1,6 +1,7 @@
 /** The store as its user sees it, one promise after the other. Random runs against a model are in test/store-model.test.ts. */
 import { ClosedError, DeviceBusyError, MemoryMetadataDevice } from '@pdata/device';
 import { describe, expect, expectTypeOf, it } from 'vitest';
+import { AbortRequiredError } from '../transaction/errors.js';
 import {
   array,
   bitset,
@@ -129,9 +130,44 @@ describe('a transaction', () => {
     expect(() =>
       store.transaction(async ({ numbers }) => {
         numbers.set(2, 2);
+        await Promise.resolve();
+        numbers.set(3, 3); // refused; nobody is left to hear of it
       }),
     ).toThrow('promise');
     expect(store.collections.numbers.size).toBe(1);
+  });
+
+  it('is undone when a change in it failed half-way, even if its body makes nothing of that', async () => {
+    const store = newStore();
+    const broken = (): void =>
+      store.transaction(({ numbers, bits }) => {
+        bits.resize(5);
+        try {
+          numbers.load([
+            [2, 2],
+            [1, 1],
+          ]);
+        } catch {}
+      });
+    expect(broken).toThrow(AbortRequiredError);
+    expect(store.collections.bits.length).toBe(0);
+    store.transaction(({ numbers }, tx) => {
+      numbers.set(1, 1);
+      const savepoint = tx.savepoint();
+      expect(() => numbers.deleteRange({})).not.toThrow();
+      expect(() =>
+        numbers.load([
+          [5, 5],
+          [5, 6],
+        ]),
+      ).toThrow('ascend');
+      expect(() => numbers.set(2, 2)).toThrow(AbortRequiredError);
+      savepoint.rollback();
+      numbers.set(3, 3);
+    });
+    expect([...store.collections.numbers.keys()]).toEqual([1, 3]);
+    await store.commit();
+    expect((await store.check()).findings).toEqual([]);
   });
 
   it('refuses changes outside, another transaction inside, commits and views inside, and handles after its end', () => {

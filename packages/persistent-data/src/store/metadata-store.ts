@@ -19,12 +19,11 @@ import { BlockManager } from '../block/block-manager.js';
 import { claimDevice } from '../block/claim.js';
 import { MAX_METADATA_BLOCKS } from '../space-map/metadata-space-map.js';
 import { CommitPipeline } from '../transaction/commit-pipeline.js';
-import type { Savepoint } from '../transaction/savepoint.js';
 import { CommitError } from '../transaction/target-errors.js';
 import type { TransactionManager } from '../transaction/transaction-manager.js';
 import type { WorkOptions } from '../work.js';
 import { copyTo } from './backup.js';
-import { type NamedState, refuseName } from './catalogue.js';
+import type { NamedState } from './catalogue.js';
 import { checkStore, type StoreReport } from './check.js';
 import type { Collection } from './collection.js';
 import { compactInto } from './compact.js';
@@ -32,15 +31,16 @@ import { type Differences, differences } from './difference.js';
 import { NameError, WrongTimeError } from './errors.js';
 import type { Head, HeadOwner } from './head.js';
 import { Room } from './room.js';
-import type { Collections, ReadableCollections, Schema, WritableCollections } from './schema.js';
+import { BLOCKS_OF_A_RELEASE, RunningTransaction, type StoreSavepoint } from './running-transaction.js';
+import type { Collections, Schema, WritableCollections } from './schema.js';
 import { SharedSeal } from './shared-seal.js';
 import { type CollectionStatistics, statisticsOf } from './statistics.js';
 import { StoreState } from './store-state.js';
 import { storeSuperblockValidator, writeStoreRoots } from './superblock.js';
-import type { SnapshotOptions, Transaction, TransactionSavepoint } from './transaction.js';
+import type { SnapshotOptions, Transaction } from './transaction.js';
 import { UnitsCollection } from './units.js';
 import { directoryOf, reconcile, refuseForeign, refuseOtherSchema } from './upgrade.js';
-import { ReadScope, readableCollections, View } from './view.js';
+import { View } from './view.js';
 
 export interface StoreOptions {
   /** Blocks of 4096 bytes kept in memory; 16 384 (64 MiB) unless told. */
@@ -194,15 +194,26 @@ export class MetadataStore<C extends Collections> {
       throw new WrongTimeError('a transaction is under way already: use its savepoints');
     const state = this.#state;
     this.#savepoints = [];
-    const transaction = new RunningTransaction(this.#transactionWork());
+    const transaction = new RunningTransaction<C>({
+      state,
+      now: this.#options.now,
+      beginChange: (nrBlocks) => this.#beginChange(nrBlocks),
+      pushSavepoint: () => this.#pushSavepoint(),
+      rollbackTo: (savepoint) => {
+        const index = this.#savepoints?.indexOf(savepoint) ?? -1;
+        if (index >= 0) this.#rollbackTo(index);
+        return index >= 0;
+      },
+      writable: (head) => this.#writable(head),
+      find: (name) => this.#find(name),
+    });
     const changedBefore = this.#changed;
     this.#pushSavepoint();
     try {
       const result = body(this.#collections, transaction);
       if (typeof (result as { then?: unknown } | undefined)?.then === 'function')
-        throw new TypeError(
-          'the body of a transaction is synchronous, and this one returned a promise: nothing of it has happened',
-        );
+        refusePromise(result as PromiseLike<unknown>);
+      state.tm.requireWhole();
       state.settleHeads();
       while (this.#savepoints.length > 0) this.#savepoints.pop()?.savepoint.release();
       return result;
@@ -472,91 +483,6 @@ export class MetadataStore<C extends Collections> {
     }
   }
 
-  #transactionWork(): Transaction<C> {
-    return {
-      savepoint: () => {
-        const made = this.#pushSavepoint();
-        return {
-          rollback: () => {
-            const index = this.#savepoints?.indexOf(made) ?? -1;
-            if (index < 0)
-              throw new WrongTimeError(
-                'this savepoint is gone: it, or one before it, has been rolled back to, or the transaction is over',
-              );
-            this.#rollbackTo(index);
-          },
-        };
-      },
-      snapshot: (name, { of } = {}) =>
-        this.#name(name, 'snapshot', of === undefined ? this.#state.main : this.#cloneHead(of)),
-      clone: (name, from) => {
-        if (from === undefined) this.#name(name, 'clone', this.#state.main);
-        else if (this.#state.catalogue.get(from).kind === 'clone') this.#name(name, 'clone', this.#cloneHead(from));
-        else {
-          this.#refuseTaken(name);
-          this.#beginChange(BLOCKS_OF_A_NAME);
-          const { stateNr } = this.#state.catalogue.get(from);
-          this.#state.tm.inc(stateNr);
-          this.#addName(name, 'clone', stateNr);
-        }
-      },
-      drop: (name) => {
-        const state = this.#state;
-        state.clones.get(name)?.settle();
-        state.settleHeads();
-        const { stateNr } = state.catalogue.get(name);
-        this.#beginChange(BLOCKS_OF_A_RELEASE);
-        state.clones.get(name)?.end(`the clone ${JSON.stringify(name)} has been dropped`);
-        state.clones.delete(name);
-        state.catalogue.remove(name);
-        state.release(stateNr);
-      },
-      restore: (name) => {
-        const state = this.#state;
-        state.settleHeads();
-        const { stateNr } = state.catalogue.get(name);
-        this.#beginChange(BLOCKS_OF_A_RELEASE);
-        state.tm.inc(stateNr);
-        const old = state.main.stateNr;
-        state.main.reset(stateNr);
-        state.release(old);
-        // A clone's table that is now the current state's too has to be copied before either is changed.
-        const head = state.clones.get(name);
-        head?.reset(stateNr);
-      },
-      on: (name) => this.#writable(this.#cloneHead(name)),
-      read: (name) => {
-        this.#state.settleHeads();
-        const { what, stateNr } = this.#find(name);
-        const scope = new ReadScope(this.#state.tm, what);
-        return readableCollections<C>(scope, this.#state.definitions.current, stateNr, what);
-      },
-    };
-  }
-
-  #cloneHead(name: string): Head {
-    const { kind } = this.#state.catalogue.get(name);
-    if (kind !== 'clone')
-      throw new NameError(`${JSON.stringify(name)} is a snapshot, which is only read: make a clone of it to change`);
-    return this.#state.clone(name);
-  }
-
-  #name(name: string, kind: NamedState['kind'], head: Head): void {
-    this.#refuseTaken(name);
-    this.#beginChange(BLOCKS_OF_A_NAME);
-    this.#addName(name, kind, head.share());
-  }
-
-  #addName(name: string, kind: NamedState['kind'], stateNr: number): void {
-    this.#state.catalogue.add({ name, kind, stateNr, commit: this.#state.commitNr, time: this.#options.now() });
-  }
-
-  #refuseTaken(name: string): void {
-    refuseName(name);
-    if (this.#state.catalogue.has(name))
-      throw new NameError(`there is a snapshot or clone called ${JSON.stringify(name)} already: drop it first`);
-  }
-
   #find(name: string | { readonly commit: number } | undefined): { what: string; stateNr: number } {
     const state = this.#state;
     if (name === undefined) return { what: 'the current state', stateNr: state.main.stateNr };
@@ -709,56 +635,10 @@ export class MetadataStore<C extends Collections> {
 
 /** A device smaller than this is grown when a store is made on it. */
 const LEAST_BLOCKS = 128;
-const BLOCKS_OF_A_NAME = 24;
-/** Giving up a state takes blocks too: bitmaps and counts are copied. */
-const BLOCKS_OF_A_RELEASE = 48;
 
-/** The innermost part of a transaction that can be undone. */
-interface StoreSavepoint {
-  readonly savepoint: Savepoint;
-  /** Puts back what is not in blocks. */
-  readonly putBack: () => void;
-}
-
-/** A transaction that can be used while its body runs. */
-class RunningTransaction<C extends Collections> implements Transaction<C> {
-  readonly #work: Transaction<C>;
-  isOver = false;
-
-  constructor(work: Transaction<C>) {
-    this.#work = work;
-  }
-
-  savepoint(): TransactionSavepoint {
-    return this.#running.savepoint();
-  }
-
-  snapshot(name: string, options?: SnapshotOptions): void {
-    this.#running.snapshot(name, options);
-  }
-
-  clone(name: string, from?: string): void {
-    this.#running.clone(name, from);
-  }
-
-  drop(name: string): void {
-    this.#running.drop(name);
-  }
-
-  restore(name: string): void {
-    this.#running.restore(name);
-  }
-
-  on(clone: string): WritableCollections<C> {
-    return this.#running.on(clone);
-  }
-
-  read(name: string): ReadableCollections<C> {
-    return this.#running.read(name);
-  }
-
-  get #running(): Transaction<C> {
-    if (this.isOver) throw new WrongTimeError('the transaction is over');
-    return this.#work;
-  }
+function refusePromise(result: PromiseLike<unknown>): never {
+  result.then(undefined, () => {}); // what it will come to is of no interest any more
+  throw new TypeError(
+    'the body of a transaction is synchronous, and this one returned a promise: nothing of it has happened',
+  );
 }

@@ -116,21 +116,21 @@ export class NestedCollection<V> extends Collection implements Nested<V> {
     refuseKey(key);
     const type = this.#type;
     type.encode(scratch, 0, value);
-    this.change(2 * BLOCKS_OF_A_CHANGE);
-    if (this.#nested.subtree([tree]) === undefined) this.#length++;
-    if (type.inc === undefined) return this.#nested.insert([tree, key], value);
-    // One reference more for the new value; the old one gives its own up when it is not the same.
-    type.inc(scratch, 0, 1);
-    const old = this.#nested.lookup([tree, key]);
-    if (old !== undefined) this.#nested.remove([tree, key]);
-    this.#nested.insert([tree, key], value);
-    return old === undefined;
+    return this.changing(2 * BLOCKS_OF_A_CHANGE, () => {
+      if (this.#nested.subtree([tree]) === undefined) this.#length++;
+      if (type.inc === undefined) return this.#nested.insert([tree, key], value);
+      // One reference more for the new value; the old one gives its own up before that is stored.
+      type.inc(scratch, 0, 1);
+      const old = this.#nested.lookup([tree, key]);
+      if (old !== undefined) this.#nested.remove([tree, key]);
+      this.#nested.insert([tree, key], value);
+      return old === undefined;
+    });
   }
 
   delete(tree: number, key: number): boolean {
     if (this.get(tree, key) === undefined) return false;
-    this.change(2 * BLOCKS_OF_A_CHANGE);
-    return this.#nested.remove([tree, key]);
+    return this.changing(2 * BLOCKS_OF_A_CHANGE, () => this.#nested.remove([tree, key]));
   }
 
   copyTree(from: number, to: number): void {
@@ -138,32 +138,34 @@ export class NestedCollection<V> extends Collection implements Nested<V> {
     if (source === undefined) throw new RangeError(`${this.name} has no tree ${from} to copy`);
     if (this.hasTree(to)) throw new RangeError(`${this.name} has a tree ${to} already: drop it first`);
     refuseKey(to);
-    this.change(2 * BLOCKS_OF_A_CHANGE);
     const { tm } = this.scope;
-    const upper = this.#upper();
-    // The path to the source first: copying a shared leaf counts the trees below it.
-    tm.blocks.hold(() => {
-      const leaf = descendToInsert(upper, from);
-      const root = childAt(leaf, upper.index);
-      tm.inc(root);
-      upper.insert(to, root);
+    this.changing(2 * BLOCKS_OF_A_CHANGE, () => {
+      const upper = this.#upper();
+      // The path to the source first: copying a shared leaf counts the trees below it.
+      tm.blocks.hold(() => {
+        const leaf = descendToInsert(upper, from);
+        const root = childAt(leaf, upper.index);
+        tm.inc(root);
+        upper.insert(to, root);
+      });
+      this.#nested.root = upper.root;
     });
-    this.#nested.root = upper.root;
     this.#length++;
   }
 
   dropTree(tree: number): boolean {
     if (!this.hasTree(tree)) return false;
-    this.change(2 * BLOCKS_OF_A_CHANGE);
     const { tm } = this.scope;
-    const upper = this.#upper();
-    const root = tm.blocks.hold(() => childAt(descendToInsert(upper, tree), upper.index));
-    // Without `dec`: the reference is given up by deleting the tree, which has to know whether it is the last.
-    const { dec: _, ...kept } = upper.type;
-    const forgetful = new BTree(tm, kept, upper.root);
-    forgetful.remove(tree);
-    this.#nested.root = forgetful.root;
-    new BTree(tm, this.#type, root).delete();
+    this.changing(2 * BLOCKS_OF_A_CHANGE, () => {
+      const upper = this.#upper();
+      const root = tm.blocks.hold(() => childAt(descendToInsert(upper, tree), upper.index));
+      // Without `dec`: the reference is given up by deleting the tree, which has to know whether it is the last.
+      const { dec: _, ...kept } = upper.type;
+      const forgetful = new BTree(tm, kept, upper.root);
+      forgetful.remove(tree);
+      this.#nested.root = forgetful.root;
+      new BTree(tm, this.#type, root).delete();
+    });
     this.#length--;
     return true;
   }

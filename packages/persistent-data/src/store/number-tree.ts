@@ -55,16 +55,20 @@ export class NumberTree<V> extends OrderedTree<number, V, number> {
     const { type } = tree;
     type.encode(scratch, 0, value); // before anything is changed: it may be no such value
     this.change(BLOCKS_OF_A_CHANGE);
-    if (type.inc !== undefined) this.#takeReferences(key);
-    const isNew = tree.insert(key, value);
-    if (isNew) this.#length++;
-    return isNew;
+    try {
+      if (type.inc !== undefined) this.#takeReferences(key);
+      const isNew = tree.insert(key, value);
+      if (isNew) this.#length++;
+      return isNew;
+    } catch (error) {
+      this.scope.tm.fail(error);
+      throw error;
+    }
   }
 
   delete(key: number): boolean {
     if (!this.has(key)) return false;
-    this.change(BLOCKS_OF_A_CHANGE);
-    this.#tree.remove(key);
+    this.changing(BLOCKS_OF_A_CHANGE, () => this.#tree.remove(key));
     this.#length--;
     return true;
   }
@@ -75,7 +79,10 @@ export class NumberTree<V> extends OrderedTree<number, V, number> {
       for (const [key, value] of entries) if (this.set(key, value)) nr++;
       return nr;
     }
-    this.change(BLOCKS_OF_A_CHANGE);
+    return this.changing(BLOCKS_OF_A_CHANGE, () => this.#build(entries));
+  }
+
+  #build(entries: Iterable<readonly [key: number, value: V]>): number {
     const { tm, type } = this.#tree;
     const builder = new BTreeBuilder(tm, type);
     let nr = 0;
@@ -96,18 +103,19 @@ export class NumberTree<V> extends OrderedTree<number, V, number> {
     const { from, above, to, through, reverse = false, limit } = range;
     if (reverse || limit !== undefined || (from ?? above ?? to ?? through) === undefined)
       return super.deleteRange(range);
-    this.change(BLOCKS_OF_A_CHANGE);
     const begin = Math.max(0, from ?? (above === undefined ? 0 : above + 1));
-    const nr = this.#tree.removeRange(begin, to ?? (through === undefined ? Number.POSITIVE_INFINITY : through + 1));
+    const end = to ?? (through === undefined ? Number.POSITIVE_INFINITY : through + 1);
+    const nr = this.changing(BLOCKS_OF_A_CHANGE, () => this.#tree.removeRange(begin, end));
     this.#length -= nr;
     return nr;
   }
 
   clear(): void {
-    this.change(BLOCKS_OF_A_CHANGE);
     const { tm, type } = this.#tree;
-    this.#tree.delete();
-    this.#tree.root = BTree.create(tm, type).root;
+    this.changing(BLOCKS_OF_A_CHANGE, () => {
+      this.#tree.delete();
+      this.#tree.root = BTree.create(tm, type).root;
+    });
     this.#length = 0;
   }
 

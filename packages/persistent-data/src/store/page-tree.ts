@@ -10,7 +10,7 @@
  *
  * Format: docs/format/store.md, section 5.
  */
-import { CorruptBlockError } from '@pdata/device';
+import { CorruptBlockError, StoreError } from '@pdata/device';
 import { type Block, corrupt, setU64At } from '../block/block.js';
 import { MAX_DEPTH } from '../btree/node.js';
 import type { TransactionManager } from '../transaction/transaction-manager.js';
@@ -100,10 +100,21 @@ export class PageTree {
 
   /** The value of entry `index` of `leaf`. */
   valueAt<V>(leaf: Block, index: number, decode: (view: DataView, at: number, length: number) => V): V {
-    const place = placeOf(leaf, index, this.#place);
-    if (place.chain === 0) return decode(leaf.view, place.at, place.length);
-    const bytes = readChain(this.tm, place.chain, place.length);
-    return decode(new DataView(bytes.buffer), 0, bytes.length);
+    const { at, length, chain } = placeOf(leaf, index, this.#place);
+    const bytes = chain === 0 ? undefined : readChain(this.tm, chain, length);
+    try {
+      return bytes === undefined ? decode(leaf.view, at, length) : decode(new DataView(bytes.buffer), 0, length);
+    } catch (error) {
+      if (error instanceof StoreError) throw error;
+      // A checksum does not vouch for what was encoded.
+      return corrupt(
+        { nr: chain === 0 ? leaf.nr : chain },
+        'value',
+        `content (${(error as Error).message})`,
+        'unreadable',
+        'an encoded value',
+      );
+    }
   }
 
   /** Stores `value` under `key`; true when the key is new. The tree takes over what the value refers to. */

@@ -79,6 +79,11 @@ export function updateState(block: Block, collectionId: number, root: number, le
   corrupt(block, STRUCTURE, `collection ${collectionId}`, 'missing', 'an entry');
 }
 
+/** A table may name only what the directory knows. */
+export function refuseUnknownCollection(stateNr: number, collectionId: number): never {
+  corrupt({ nr: stateNr }, STRUCTURE, 'collection', collectionId, 'an id that the directory knows');
+}
+
 export const stateValidator: BlockValidator = {
   structure: STRUCTURE,
   check(block) {

@@ -2,6 +2,7 @@
  * Everything that a commit of a store reaches, each block once, in an order in which the children of a node lie side by side.
  * What check, backup, compact and statistics have in common.
  */
+import { CorruptBlockError } from '@pdata/device';
 import type { Block } from '../block/block.js';
 import { u64At } from '../block/block.js';
 import type { TransactionManager } from '../transaction/transaction-manager.js';
@@ -16,7 +17,7 @@ import {
   type Visitor,
 } from './block-kinds.js';
 import type { Definition, Definitions } from './definitions.js';
-import { nrStateEntries, stateIdAt, stateRootOffset, stateValidator } from './state-block.js';
+import { nrStateEntries, refuseUnknownCollection, stateIdAt, stateRootOffset, stateValidator } from './state-block.js';
 import { SUPERBLOCK_POINTERS, storeSuperblockValidator } from './superblock.js';
 
 /** The table of a state, and its collections. */
@@ -26,10 +27,7 @@ export function stateKind(definitions: ReadonlyMap<number, Definition>): BlockKi
     visit(block, visitor) {
       for (let i = 0; i < nrStateEntries(block); i++) {
         const kind = definitions.get(stateIdAt(block, i))?.kind;
-        if (kind === undefined)
-          throw new RangeError(
-            `the state in block ${block.nr} has a collection ${stateIdAt(block, i)} that the directory does not know`,
-          );
+        if (kind === undefined) refuseUnknownCollection(block.nr, stateIdAt(block, i));
         visitor.block(stateRootOffset(i), kind.blocks);
       }
     },
@@ -64,6 +62,8 @@ export interface WalkHandler {
   /** A block, with all its references reported. The handler's own copy. */
   finished?(block: Block, kind: BlockKind): void;
   unit?(map: string, unit: number): void;
+  /** A block whose references cannot be told; without this, the walk throws. */
+  damaged?(error: CorruptBlockError): void;
 }
 
 /** Blocks between two looks at the signal, and two turns of the event loop. */
@@ -91,7 +91,12 @@ export function* walkFrom(
       },
       unit: (map, unit) => handler.unit?.(map, unit),
     };
-    of.visit(parent, visitor);
+    try {
+      of.visit(parent, visitor);
+    } catch (error) {
+      if (!(error instanceof CorruptBlockError) || handler.damaged === undefined) throw error;
+      handler.damaged(error);
+    }
     for (let i = children.length - 1; i >= 0; i--) pending.push(children[i] as { nr: number; kind: BlockKind });
     handler.finished?.(parent, of);
   };

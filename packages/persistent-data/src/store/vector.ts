@@ -65,8 +65,7 @@ export class VectorCollection<V> extends Collection implements Vector<V> {
   set(index: number, value: V): void {
     this.#array.refuseIndex(index);
     this.#type.encode(scratch, 0, value);
-    this.change(BLOCKS_OF_A_CHANGE);
-    this.#array.set(index, value);
+    this.changing(BLOCKS_OF_A_CHANGE, () => this.#array.set(index, value));
   }
 
   push(value: V): number {
@@ -78,7 +77,6 @@ export class VectorCollection<V> extends Collection implements Vector<V> {
   resize(length: number, fill: V): void {
     this.#type.encode(scratch, 0, fill);
     const nrNew = Math.max(0, length - this.length) / this.#array.elementsPerBlock;
-    this.change(BLOCKS_OF_A_CHANGE + Math.ceil(nrNew * 1.02));
-    this.#array.resize(length, fill);
+    this.changing(BLOCKS_OF_A_CHANGE + Math.ceil(nrNew * 1.02), () => this.#array.resize(length, fill));
   }
 }

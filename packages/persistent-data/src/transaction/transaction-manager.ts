@@ -278,6 +278,16 @@ export class TransactionManager {
     invariant(!this.#settled, 'the transaction changed between preCommit and commit');
   }
 
+  /** What has been changed since the last savepoint, or the last commit, is half done: `why`. */
+  fail(why: unknown): void {
+    this.#failure ??= why;
+  }
+
+  /** @throws {@link AbortRequiredError} when a change failed half-way, and nothing has been rolled back since */
+  requireWhole(): void {
+    this.#refuseHalfDone();
+  }
+
   #refuseHalfDone(): void {
     if (this.#failure === undefined) return;
     throw new AbortRequiredError(
