@@ -3,7 +3,7 @@
  * this list; a test holds the two together. Where the bug can be put into our code by a line or two, `planted` does, and the named
  * test has to fail then.
  */
-import type { SourceEdit } from '../planted-source.js';
+import type { SourceEdit } from '../planted/planted-source.js';
 
 export interface KernelBug {
   /** The kernel's commit, or what else it is known by. */
