@@ -6,6 +6,7 @@
  *   memory    the largest memory of those, for pools of several sizes               pools/pools-suite.ts
  *   nbd       a thin volume over NBD beside qemu-nbd on qcow2                       nbd/nbd-suite.ts
  *   snapshot  a snapshot of a volume of 1 TiB, and of 1 GiB                         nbd/snapshot-suite.ts
+ *   clone     hydration from file to file beside qemu-img convert                  clone/clone-suite.ts
  *
  * A contender that is missing is named and left out. Every figure comes with a hash of what was computed.
  * Non-goals: figures to compare across machines, or taken on a machine that has something else to do.
@@ -13,8 +14,10 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { cloneTable, measureClones } from './clone/clone-suite.js';
 import { benchmarkCore } from './core/core-suite.js';
-import { pdataServer, qemuServer } from './nbd/disk-servers.js';
+import { pdataServer, qemuServer, servePool } from './nbd/disk-servers.js';
+import { fullCacheTable, measureFullCache } from './nbd/full-cache.js';
 import { measureNbd, missingForNbd, nbdTable } from './nbd/nbd-suite.js';
 import { measureSnapshots, snapshotTable } from './nbd/snapshot-suite.js';
 import { measureMemory, measureTimes, memoryTable, type PoolsSuiteOptions, timesTable } from './pools/pools-suite.js';
@@ -23,7 +26,7 @@ import { cacheDirectory, ourPrograms, realPrograms } from './pools/thin-tools.js
 import { heading } from './report.js';
 
 const USAGE = `usage: pnpm bench [OPTIONS]
-  --only core,tools,memory,nbd,snapshot   only these (default: all)
+  --only core,tools,memory,nbd,snapshot,clone   only these (default: all)
   --runs N                    runs of each work and contender (default 5; memory 3 at most)
   --keys N                    keys of the core operations (default 1000000)
   --mappings N                mappings of the pool that is timed (default 4000000)
@@ -31,12 +34,13 @@ const USAGE = `usage: pnpm bench [OPTIONS]
   --disk MIB                  disk that is served over NBD (default 4096)
   --seconds N                 of each work over NBD that goes on for a time (default 5)
   --volume GIB,GIB,…          full volumes that are snapshotted (default 1,1024)
+  --image MIB                 image that is cloned (default 4096)
   --seed N                    default 1
   --cache DIR                 where the pools lie (default: pdata/bench in the user's cache directory)
   --work DIR                  where stores and outputs are written (default: the same); on another kind of disk, or none
   --without NAME              leave a contender out: 0.9.0 or 1.1.0; may be repeated`;
 
-const SUITES = ['core', 'tools', 'memory', 'nbd', 'snapshot'];
+const SUITES = ['core', 'tools', 'memory', 'nbd', 'snapshot', 'clone'];
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -50,6 +54,7 @@ async function main(): Promise<void> {
       disk: { type: 'string', default: '4096' },
       seconds: { type: 'string', default: '5' },
       volume: { type: 'string', default: '1,1024' },
+      image: { type: 'string', default: '4096' },
       seed: { type: 'string', default: '1' },
       cache: { type: 'string', default: join(cacheDirectory(), 'bench') },
       work: { type: 'string' },
@@ -116,6 +121,14 @@ async function main(): Promise<void> {
       progress('making full volumes');
       const sizes = values.volume.split(',').map((size) => count('--volume', size) * 1024 ** 3);
       show(snapshotTable(await measureSnapshots(sizes, 20, values.cache)));
+      const missing = missingForNbd();
+      const seconds = 2 * count('--seconds', values.seconds);
+      const full = { size: Math.max(...sizes), cache: values.cache, directory, seconds, serve: servePool };
+      show(missing === undefined ? fullCacheTable(await measureFullCache(full)) : `memory: n/a: ${missing}`);
+    }
+    if (suites.includes('clone')) {
+      const cloned = { size: count('--image', values.image) * 1024 ** 2, runs, seed, directory, progress };
+      show(cloneTable(measureClones(cloned), cloned));
     }
   } finally {
     rmSync(directory, { recursive: true, force: true });

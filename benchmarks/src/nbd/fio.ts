@@ -17,6 +17,7 @@ export interface FioJob {
 }
 
 export interface FioResult {
+  readonly nrRequests: number;
   readonly iops: number;
   /** Bytes a second. */
   readonly bandwidth: number;
@@ -47,6 +48,7 @@ export async function runFio(uri: string, job: FioJob): Promise<FioResult> {
   const side = job.rw.endsWith('read') ? found.read : found.write;
   const percentiles = side.clat_ns.percentile ?? {};
   return {
+    nrRequests: side.total_ios,
     iops: side.iops,
     bandwidth: side.bw_bytes,
     latency: {
@@ -75,6 +77,7 @@ function outputOf(
 }
 
 interface FioSide {
+  readonly total_ios: number;
   readonly iops: number;
   readonly bw_bytes: number;
   readonly clat_ns: { readonly percentile?: Record<string, number> };

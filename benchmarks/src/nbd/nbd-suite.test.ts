@@ -1,11 +1,12 @@
 /** A small size of the benchmarks of served disks, in this process and from source: so that they cannot rot. No timing. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MemoryDataDevice } from '@pdata/device';
 import { NbdServer } from '@pdata/nbd';
 import { afterAll, expect, it } from 'vitest';
 import type { DiskServer } from './disk-servers.js';
+import { fullCacheTable, measureFullCache } from './full-cache.js';
 import { measureNbd, missingForNbd, nbdTable } from './nbd-suite.js';
 import { measureSnapshots, snapshotTable } from './snapshot-suite.js';
 
@@ -17,6 +18,7 @@ const options = { runs: 2, seed: 1, size: 4 * 1024 ** 2, seconds: 0, progress: (
 
 function memoryServer(name: string, calls: string[]): DiskServer {
   let device = new MemoryDataDevice({ size: 512 });
+  let processorTime = 0;
   return {
     name,
     create(size) {
@@ -31,6 +33,10 @@ function memoryServer(name: string, calls: string[]): DiskServer {
       return {
         uri: `nbd+unix:///?socket=${socketPath}`,
         peakMemory: () => 150e6,
+        processorTime: () => {
+          processorTime += 0.5;
+          return processorTime;
+        },
         async stop() {
           calls.push('stop');
           await server.close();
@@ -58,6 +64,8 @@ it.skipIf(missing !== undefined && !required)(
     const shown = nbdTable(figures, { ...options, contenders });
     expect(shown).toMatch(/^largest memory of the server +150 MB +150 MB +≤ 200 MB +yes$/m);
     expect(shown.match(/≥ 1x/g)).toHaveLength(6);
+    // Half a second for 4 MiB in pieces of 4 KiB.
+    expect(shown).toMatch(/^4 KiB random read .* CPU 488 µs .* CPU 488 µs /m);
   },
 );
 
@@ -82,5 +90,30 @@ it('times snapshots of full volumes, and keeps their pools for the next time', a
     const times = await measureSnapshots(sizes, 3, directory);
     expect(times.map(({ size, seconds }) => [size, seconds.length])).toEqual(sizes.map((size) => [size, 3]));
     expect(snapshotTable(times)).toMatch(/^2 GiB +.* +≤ 5 ms +(yes|NO)$/m);
+    expect(snapshotTable(times)).toMatch(/^2 GiB \/ 1 GiB +[\d.]+x +≤ 2x +(yes|NO)$/m);
   }
 });
+
+it.skipIf(missing !== undefined && !required)(
+  `measures the memory of a server of a full volume, and leaves nothing${missing ? ` (skipped: ${missing})` : ''}`,
+  async () => {
+    const size = 1024 ** 3;
+    const calls: string[] = [];
+    const before = readdirSync(directory).filter((name) => name.startsWith('full.'));
+    const peak = await measureFullCache({
+      size,
+      cache: directory,
+      directory,
+      seconds: 1,
+      async serve({ metadata, data }) {
+        expect([statSync(metadata).size > 2 ** 20, statSync(data).size]).toEqual([true, 2 * size]);
+        const server = memoryServer('full', calls);
+        server.create(size);
+        return server.start();
+      },
+    });
+    expect(fullCacheTable(peak)).toMatch(/ 150 MB +≤ 200 MB +yes$/m);
+    expect(calls).toEqual(['create', 'stop']);
+    expect(readdirSync(directory).filter((name) => name.startsWith('full.'))).toEqual(before);
+  },
+);

@@ -27,7 +27,7 @@ export interface NbdSuiteOptions {
 
 const [KIB, MIB] = [1024, 1024 ** 2];
 /** Bytes: what a server may take, its metadata cache of 64 MiB included. */
-const MEMORY_TARGET = 200e6;
+export const MEMORY_TARGET = 200e6;
 
 type DiskState = 'fresh' | 'filled' | 'snapshotted';
 interface Work {
@@ -55,6 +55,8 @@ const WORKS: readonly Work[] = [
 interface Measured {
   readonly iops: number[];
   readonly p99: number[];
+  /** Microseconds of the server's processor time for one request: what is left of a ratio on a machine that others use, too. */
+  readonly processor: number[];
   failure?: string;
 }
 export interface NbdFigures {
@@ -79,7 +81,7 @@ export async function measureNbd(options: NbdSuiteOptions): Promise<NbdFigures> 
     for (let run = 1; run <= options.runs; run++) {
       for (const server of options.contenders) {
         if (server.missing !== undefined) continue;
-        const result = results.get(server.name) ?? { iops: [], p99: [] };
+        const result = results.get(server.name) ?? { iops: [], p99: [], processor: [] };
         results.set(server.name, result);
         if (result.failure !== undefined) continue;
         options.progress(`${work.name}: ${server.name}, run ${run} of ${options.runs}`);
@@ -105,7 +107,9 @@ async function once(server: DiskServer, work: Work, options: NbdSuiteOptions, re
     if (work.state !== 'fresh') await runFio(disk.uri, { rw: 'write', blockSize: MIB, size, depth: 4, seed });
     if (work.state === 'snapshotted') disk = await snapshotted(server, disk);
     const length = work.once ? { bytes: size / 16 } : seconds === 0 ? { bytes: size } : { seconds };
-    const { iops, latency } = await runFio(disk.uri, { ...work.job, size, depth: 16, seed, ...length });
+    const before = disk.processorTime();
+    const { iops, latency, nrRequests } = await runFio(disk.uri, { ...work.job, size, depth: 16, seed, ...length });
+    result.processor.push(((disk.processorTime() - before) / nrRequests) * 1e6);
     result.iops.push(iops);
     result.p99.push(latency.p99);
     return disk.peakMemory();
@@ -132,8 +136,9 @@ export function nbdTable({ works, peakMemory }: NbdFigures, { contenders, size, 
     const cells = contenders.map((contender) => {
       const found = iops(contender);
       if (found.length === 0) return 'n/a';
-      const p99 = median(results.get(contender.name)?.p99 ?? []);
-      return `${thousands(median(found))} (${thousands(Math.min(...found))}–${thousands(Math.max(...found))}), p99 ${p99.toFixed(0)} µs`;
+      const { p99 = [], processor = [] } = results.get(contender.name) ?? {};
+      const times = `p99 ${median(p99).toFixed(0)} µs, CPU ${median(processor).toFixed(0)} µs`;
+      return `${thousands(median(found))} (${thousands(Math.min(...found))}–${thousands(Math.max(...found))}), ${times}`;
     });
     rows.push([name, ...cells, ratio, target, met]);
     failures.push(...[...results.values()].flatMap(({ failure }) => failure ?? []));
@@ -149,6 +154,7 @@ export function nbdTable({ works, peakMemory }: NbdFigures, { contenders, size, 
   ]);
   return [
     `Thin volume over NBD, Unix socket: ${size / MIB} MiB, blocks of 64 KiB; median of ${runs} runs`,
+    'p99: latency of 99 % of the requests; CPU: processor time of the server for each',
     '',
     table(rows),
     ...contenders.flatMap(({ missing }) => (missing === undefined ? [] : [`n/a: ${missing}`])),

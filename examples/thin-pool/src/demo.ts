@@ -4,7 +4,8 @@
  *   node dist/demo.js [--keep DIR]     without --keep everything is made in a temporary directory and removed at the end
  *
  * The pool is filled from one that a kernel made (fixtures/), and everything the kernel said about it is verified. On a terminal it
- * is served until Ctrl-C; otherwise the demo ends by itself. Exit code 0 when all was as it should be.
+ * is served until Ctrl-C; otherwise the demo ends by itself. Exit code 0 when all was as it should be, 1 when not, 2 when the command
+ * line makes no sense.
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -17,6 +18,7 @@ import { createGunzip } from 'node:zlib';
 import { type DataDevice, StoreError } from '@pdata/device';
 import { connectNbd } from '@pdata/nbd';
 import { processIo } from './command-line/process-io.js';
+import { EXIT } from './command-line/run.js';
 import { allRanges, volumeTable } from './commands/volume-commands.js';
 import { LocalPoolHost } from './pool/local-host.js';
 import { checkPoolDirectory } from './pool/pool-check.js';
@@ -25,6 +27,7 @@ import { NBD_SOCKET, type ServedPool, servePool } from './serve/serve-pool.js';
 import { receiveStream } from './stream/receive.js';
 import { sendStream } from './stream/send.js';
 import { importPool } from './transfer/kernel-pool.js';
+import { fileError, quoted } from './words/pool-error.js';
 import { formatSize, plural } from './words/sizes.js';
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url));
@@ -47,15 +50,33 @@ class DemoFailure extends StoreError {
   readonly code = 'ERR_DEMO';
 }
 
-async function main(argv: readonly string[]): Promise<void> {
-  const kept = argv[0] === '--keep' ? argv[1] : undefined;
-  if (argv.length > 0 && kept === undefined) throw new DemoFailure('usage: npm start [-- --keep DIR]');
-  const folder = kept === undefined ? mkdtempSync(join(tmpdir(), 'thin-pool-demo-')) : resolve(kept);
-  if (kept !== undefined) {
-    if (existsSync(join(folder, 'pool')))
-      throw new DemoFailure(`${folder} has a pool of an earlier demo: name another directory`);
-    mkdirSync(folder, { recursive: true });
+const USAGE = `usage: npm start [-- --keep DIR]
+
+  --keep DIR   leave the two pools in DIR; otherwise they are made in a temporary directory, and removed at the end
+`;
+
+/** @returns the exit code */
+async function main(argv: readonly string[]): Promise<number> {
+  if (argv.length === 1 && ['--help', '-h'].includes(argv[0]!)) {
+    await io.out(USAGE);
+    return EXIT.done;
   }
+  const kept = argv[0] === '--keep' && argv.length === 2 ? argv[1] : undefined;
+  if (argv.length > 0 && (kept === undefined || kept === '')) {
+    io.err(USAGE);
+    return EXIT.usage;
+  }
+  try {
+    await inFolder(kept);
+    return EXIT.done;
+  } catch (error) {
+    io.err(`The demo failed: ${error instanceof StoreError ? error.message : (error as Error).stack}\n`);
+    return EXIT.failed;
+  }
+}
+
+async function inFolder(kept: string | undefined): Promise<void> {
+  const folder = kept === undefined ? temporaryFolder() : keptFolder(resolve(kept));
   try {
     await demo(folder, kept !== undefined);
   } finally {
@@ -63,6 +84,28 @@ async function main(argv: readonly string[]): Promise<void> {
     // The last word, because after it the terminal may be gone.
     if (io.outIsTerminal && io.signal.aborted) await io.out('\n   Ended: everything is committed.\n');
   }
+}
+
+function temporaryFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), 'thin-pool-demo-'));
+  } catch (error) {
+    throw new DemoFailure(
+      `${fileError('make a directory in', tmpdir(), error).message}; name another place: npm start -- --keep DIR`,
+      { cause: error },
+    );
+  }
+}
+
+function keptFolder(folder: string): string {
+  if (['pool', 'copy'].some((name) => existsSync(join(folder, name))))
+    throw new DemoFailure(`${quoted(folder)} has a pool of an earlier demo: name another directory`);
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw fileError('make the directory', folder, error);
+  }
+  return folder;
 }
 
 async function demo(folder: string, isKept: boolean): Promise<void> {
@@ -115,7 +158,9 @@ async function fillFromKernel(folder: string, pool: string): Promise<void> {
 }
 
 async function unpack(name: string, to: string): Promise<void> {
-  await pipeline(createReadStream(join(FIXTURES, name)), createGunzip(), createWriteStream(to));
+  await pipeline(createReadStream(join(FIXTURES, name)), createGunzip(), createWriteStream(to)).catch(
+    (error: unknown) => Promise.reject(fileError('write', to, error)),
+  );
 }
 
 /** Reads every volume as a client would, over NBD, and compares with what the kernel read. */
@@ -255,9 +300,4 @@ function nextSteps(pool: string, { isServed }: { readonly isServed: boolean }): 
 const title = (text: string) => io.out(`\n${bold(text)}\n`);
 const say = (text: string) => io.out(`   ${text}\n`);
 
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  io.err(`The demo failed: ${error instanceof StoreError ? error.message : (error as Error).stack}\n`);
-  process.exitCode = 1;
-}
+process.exitCode = await main(process.argv.slice(2));

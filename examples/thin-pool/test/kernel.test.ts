@@ -4,65 +4,70 @@
  *
  * The kernel runs in a virtual machine (packages/conformance/oracle); where that is not prepared, the test says so and is skipped.
  */
-import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
+import { openScratch, requireKernel, runGuests, type Scratch } from '@pdata/conformance';
 import { connectNbd } from '@pdata/nbd';
 import { seededRandom } from '@pdata/testing';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { LocalPoolHost } from '../src/pool/local-host.js';
 import type { PoolHost } from '../src/pool-host.js';
 import { servePool } from '../src/serve/serve-pool.js';
 import { exportPool, importPool } from '../src/transfer/kernel-pool.js';
 import { MiB, noise, read } from './pools.js';
-import { openScratch } from './program.js';
 
-const oracle = (name: string): string =>
-  fileURLToPath(new URL(`../../../packages/conformance/oracle/${name}`, import.meta.url));
 const fixture = (name: string): Buffer =>
   gunzipSync(readFileSync(fileURLToPath(new URL(`../fixtures/${name}.gz`, import.meta.url))));
 const SEED = 20_261_120;
-const isReady = spawnSync(oracle('kernel-vm'), ['--ready']).status === 0;
-if (!isReady) {
-  if (process.env.PDATA_REQUIRE_TOOLS === '1') throw new Error('packages/conformance/oracle/kernel-vm is not prepared');
-  console.warn(
-    'Skipped: the pool of the app in the real kernel. packages/conformance/oracle/kernel-vm --build prepares it.',
-  );
-}
 
-it.runIf(isReady).each(['lmdb', 'raw'] as const)(
-  'the kernel reads and goes on with a %s pool that it made and we changed',
-  { timeout: 300_000 },
-  async (format) => {
+describe.runIf(requireKernel())('the kernel', () => {
+  it('reads and goes on with pools that it made and we changed, whatever our app keeps them in', {
+    timeout: 300_000,
+  }, async () => {
     using scratch = openScratch();
-    const [pool, back, metadata, data] = ['pool', 'back', 'metadata', 'data'].map((name) => scratch.path(name));
-    writeFileSync(metadata!, fixture('meta.img'));
-    writeFileSync(data!, fixture('data.img'));
-    await importPool(pool!, { metadata: metadata!, data: data! }, format);
-    await work(pool!);
-    await exportPool(pool!, { metadata: metadata!, data: data! }, { force: true });
-    const ours = await sumsOf(pool!);
-    const volumes = [...ours].map(([thinId, { size }]) => `${thinId}:${size / 512}`).join(' ');
-    const found = await runGuest(scratch.path('guest.sh'), [metadata!, data!], {
-      POOL_SECTORS: (64 * MiB) / 512,
-      BLOCK_SECTORS: 128,
-      VOLUMES: volumes,
-      SEED: 5,
-      WORK: 'write:0 snapshot:20:5 write:5 discard:4', // 5: what thin 1 has become by its revert
-    });
-    expect(
-      new Map(found.filter(([what]) => what === 'before').map(([, thinId, sum]) => [Number(thinId), sum])),
-    ).toEqual(new Map([...ours].map(([thinId, { sum }]) => [thinId, sum])));
-    expect(found.filter(([what]) => what === 'complaint')).toEqual([]);
-    await importPool(back!, { metadata: metadata!, data: data! }, format);
-    const theirs = await sumsOf(back!, new Map([...ours].map(([thinId, { size }]) => [thinId, size])));
-    const kernels = found.filter(([what]) => what === 'sum');
-    expect(kernels.length).toBe(ours.size + 1);
-    for (const [, thinId, sum] of kernels) expect(theirs.get(Number(thinId))?.sum, `thin ${thinId}`).toBe(sum);
-  },
-);
+    const pools = await Promise.all((['lmdb', 'raw'] as const).map((format) => changed(scratch, format)));
+    const found = await runGuests(
+      pools.map(({ metadata, data, sums }) => ({
+        guest: 'judge',
+        disks: [metadata, data],
+        env: {
+          POOL_SECTORS: (64 * MiB) / 512,
+          BLOCK_SECTORS: 128,
+          VOLUMES: Array.from(sums, ([thinId, { size }]) => `${thinId}:${size / 512}`).join(' '),
+          SEED: 5,
+          WORK: 'write:0 snapshot:20:5 write:5 discard:4', // 5: what thin 1 has become by its revert
+        },
+      })),
+    );
+    for (const [nr, { format, metadata, data, sums }] of pools.entries()) {
+      const { all, sums: kernels } = found[nr]!;
+      expect(all('before').sort(), format).toEqual(Array.from(sums, ([thinId, { sum }]) => `${thinId} ${sum}`).sort());
+      expect(all('complaint'), format).toEqual([]);
+      const back = scratch.path(`${format}-back`);
+      await importPool(back, { metadata, data }, format);
+      const theirs = await sumsOf(back, new Map([...sums].map(([thinId, { size }]) => [thinId, size])));
+      expect(kernels.size).toBe(sums.size + 1);
+      for (const [thinId, sum] of kernels) expect(theirs.get(thinId)?.sum, `${format}, thin ${thinId}`).toBe(sum);
+    }
+  });
+});
+
+/** The fixture pool, imported, worked on, and exported again; what its volumes hold then. */
+async function changed(scratch: Scratch, format: 'lmdb' | 'raw') {
+  const [pool, metadata, data] = ['pool', 'metadata', 'data'].map((name) => scratch.path(`${format}-${name}`)) as [
+    string,
+    string,
+    string,
+  ];
+  writeFileSync(metadata, fixture('meta.img'));
+  writeFileSync(data, fixture('data.img'));
+  await importPool(pool, { metadata, data }, format);
+  await work(pool);
+  await exportPool(pool, { metadata, data }, { force: true });
+  return { format, metadata, data, sums: await sumsOf(pool) };
+}
 
 /** Over NBD and by commands, in between. */
 async function work(pool: string): Promise<void> {
@@ -109,29 +114,3 @@ const sumOf = async (host: PoolHost, name: string, size: number): Promise<string
   createHash('sha256')
     .update(await read(host, name, 0, size))
     .digest('hex');
-
-/** The words of the guest's findings. A guest that dies while it boots (the emulator's fault) is started once more. */
-async function runGuest(
-  script: string,
-  disks: readonly string[],
-  env: Readonly<Record<string, string | number>>,
-): Promise<string[][]> {
-  const set = Object.entries(env).map(([name, value]) => `${name}='${value}'\n`);
-  const parts = ['prelude', 'judge'].map((name) => readFileSync(oracle(`guests/${name}.sh`), 'utf8'));
-  writeFileSync(script, [...set, ...parts].join(''));
-  for (let attempt = 1; ; attempt++) {
-    const { status, output } = await new Promise<{ status: number | null; output: string }>((resolve, reject) => {
-      const child = spawn(oracle('kernel-vm'), [script, ...disks], { stdio: ['ignore', 'pipe', 'pipe'] });
-      let output = '';
-      for (const stream of [child.stdout, child.stderr]) {
-        stream.setEncoding('utf8').on('data', (text: string) => {
-          output += text;
-        });
-      }
-      child.on('error', reject).on('close', (code) => resolve({ status: code, output }));
-    });
-    const findings = Array.from(output.matchAll(/^= (.*)$/gm), ([, line = '']) => line.trim().split(' '));
-    if (status === 0) return findings;
-    if (findings.length > 0 || attempt === 2) throw new Error(`the guest ended with ${status}:\n${output}`);
-  }
-}

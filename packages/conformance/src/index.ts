@@ -1,7 +1,7 @@
 /** The judges: images the kernel made, the real tools, the real kernel, and an independent reading of a dump. @packageDocumentation */
 export { makeCertificates } from './certificates.js';
 export { FIXTURE_NAMES, type Fixture, type FixtureName, fixture, type Golden, goldens } from './fixtures.js';
-export { type GuestFindings, type GuestRun, requireKernel, runGuest } from './kernel.js';
+export { type GuestFindings, type GuestRun, requireKernel, runGuest, runGuests } from './kernel.js';
 export { type NbdService, serveExports } from './nbd-service.js';
 export {
   type NbdTool,

@@ -20,16 +20,17 @@ function splitmix64(state: bigint): () => bigint {
   };
 }
 
-/** The requests of `iogen write DEV seed count size 0 length`: where each goes, and what it holds. */
+/** The requests of `iogen write DEV seed count size start length`: where each goes, and what it holds. */
 export function* written(
   seed: number,
   count: number,
   size: number,
   length: number,
+  start = 0,
 ): Generator<{ readonly offset: number; readonly bytes: Uint8Array }> {
   let index = 0n;
   for (const slot of randomSlots(seed, count, size, length)) {
-    const offset = slot * size;
+    const offset = start + slot * size;
     const bytes = new Uint8Array(size);
     const view = new DataView(bytes.buffer);
     const random = splitmix64(BigInt(seed) ^ (index++ << 20n) ^ BigInt(offset));

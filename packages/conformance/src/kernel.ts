@@ -34,34 +34,76 @@ export interface GuestFindings {
 const oracle = (name: string): string => fileURLToPath(new URL(`../oracle/${name}`, import.meta.url));
 
 /** Runs a guest to its end. @throws Error with the console when the script fails or the guest does not finish */
-export async function runGuest({ guest, disks, env = {}, programs = [], onFinding }: GuestRun): Promise<GuestFindings> {
+export async function runGuest(run: GuestRun): Promise<GuestFindings> {
+  const [found] = await runGuests([run]);
+  return found!;
+}
+
+/**
+ * Runs guests one after the other in one machine, which boots once. Each finds its own disks as /dev/vda, /dev/vdb, …, and the
+ * kernel's log empty. What they leave in the kernel (modules, and their parameters) stays for the next one.
+ *
+ * @returns what each found
+ * @throws Error with the console when one of the scripts fails or the machine does not finish
+ */
+export async function runGuests(runs: readonly GuestRun[]): Promise<GuestFindings[]> {
   using scratch = openScratch();
   const script = scratch.path('guest.sh');
-  const set = Object.entries(env).map(([name, value]) => `${name}='${String(value).replaceAll("'", `'\\''`)}'\n`);
-  writeFileSync(
-    script,
-    [...set, ...['prelude', guest].map((name) => readFileSync(oracle(`guests/${name}.sh`), 'utf8'))].join(''),
-  );
+  const prelude = readFileSync(oracle('guests/prelude.sh'), 'utf8');
+  writeFileSync(script, REAL_DISKS + runs.map((run, nr) => partOf(run, firstDiskOf(runs, nr), prelude)).join(''));
+  const programs = [...new Set(runs.flatMap((run) => run.programs ?? []))].flatMap((program) => ['--with', program]);
+  const disks = runs.flatMap((run) => run.disks);
+  let nrBegun = 0;
   const { status, output } = await new Promise<{ status: number | null; output: string }>((resolve, reject) => {
-    const withPrograms = programs.flatMap((program) => ['--with', program]);
-    const child = spawn(oracle('kernel-vm'), [...withPrograms, script, ...disks], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = spawn(oracle('kernel-vm'), [...programs, script, ...disks], { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text: string) => (output += text));
-    if (onFinding !== undefined)
+    if (runs.some(({ onFinding }) => onFinding !== undefined))
       createInterface({ input: child.stdout }).on('line', (line) => {
-        const finding = /^= (\S+) ?(.*)$/.exec(line);
-        if (finding !== null) onFinding(finding[1]!, finding[2]!);
+        const finding = FINDING.exec(line);
+        if (line === NEXT_GUEST) nrBegun++;
+        else if (finding !== null) runs[nrBegun - 1]?.onFinding?.(finding[1]!, finding[2]!);
       });
     child.on('error', reject).on('close', (status) => resolve({ status, output }));
   });
-  if (status !== 0) throw new Error(`the guest ${guest} ended with ${status}:\n${output}`);
-  const found = Array.from(output.matchAll(/^= (\S+) ?(.*)$/gm), ([, key, value]) => ({ key: key!, value: value! }));
+  const consoles = output.split(new RegExp(`^${NEXT_GUEST}$`, 'm')).slice(1);
+  if (status !== 0 || consoles.length !== runs.length) {
+    const names = runs.map(({ guest }) => guest).join(', ');
+    throw new Error(`the guest ${names} ended with ${status}:\n${output}`);
+  }
+  return consoles.map(findingsOf);
+}
+
+const FINDING = /^= (\S+) ?(.*)$/;
+/** Printed before each guest's first line. */
+const NEXT_GUEST = '== guest';
+const firstDiskOf = (runs: readonly GuestRun[], nr: number): number =>
+  runs.slice(0, nr).reduce((sum, { disks }) => sum + disks.length, 0);
+const letter = (nr: number): string => String.fromCharCode('a'.charCodeAt(0) + nr);
+
+/** Defines `disk NR LETTER`: /dev/vdLETTER is the machine's disk NR from now on. */
+const REAL_DISKS = `mkdir -p /run/disks
+for disk in /sys/block/vd*; do tr : ' ' < "$disk/dev" > "/run/disks/\${disk##*/}"; done
+disk() { rm -f "/dev/vd$2"; mknod "/dev/vd$2" b $(cat "/run/disks/vd$1"); }
+`;
+
+/** A guest as a part of the machine's script: in a shell of its own, which may exit. */
+function partOf({ guest, disks, env = {} }: GuestRun, firstDisk: number, prelude: string): string {
+  const set = Object.entries(env).map(([name, value]) => `${name}='${String(value).replaceAll("'", `'\\''`)}'\n`);
+  const own = disks.map((_, nr) => `disk ${letter(firstDisk + nr)} ${letter(nr)}\n`);
+  const before = `echo '${NEXT_GUEST}'\ndmesg -c > /dev/null\n${own.join('')}`;
+  return `${before}(\n${[...set, prelude, readFileSync(oracle(`guests/${guest}.sh`), 'utf8')].join('')}\n) || exit $?\n`;
+}
+
+function findingsOf(console: string): GuestFindings {
+  const found = Array.from(console.matchAll(new RegExp(FINDING, 'gm')), ([, key, value]) => ({
+    key: key!,
+    value: value!,
+  }));
   const all = (key: string): string[] => found.filter((line) => line.key === key).map((line) => line.value);
   const sums = new Map(all('sum').map((line) => [Number(line.split(' ')[0]), line.split(' ')[1]!]));
-  return { console: output, all, sums };
+  return { console, all, sums };
 }
 
 /**

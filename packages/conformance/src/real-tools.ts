@@ -66,14 +66,14 @@ export function runRealToolAside(version: RealVersion, tool: ThinTool, args: rea
 }
 
 /** What thin_check of `version` complains of: undefined for an image it calls clean. */
-export function realCheckComplaint(version: RealVersion, image: string): string | undefined {
-  const { status, stdout, stderr } = runRealTool(version, 'thin_check', [image]);
+export async function realCheckComplaint(version: RealVersion, image: string): Promise<string | undefined> {
+  const { status, stdout, stderr } = await runRealToolAside(version, 'thin_check', [image]);
   return status === 0 ? undefined : `thin_check ${version} exits with ${status}\n${stdout}${stderr}`;
 }
 
 /** thin_dump 1.1.0's XML. @throws Error when it refuses the image */
-export function realDump(image: string, options: readonly string[] = []): string {
-  const { status, stdout, stderr } = runRealTool('1.1.0', 'thin_dump', [...options, image]);
+export async function realDump(image: string, options: readonly string[] = []): Promise<string> {
+  const { status, stdout, stderr } = await runRealToolAside('1.1.0', 'thin_dump', [...options, image]);
   if (status !== 0) throw new Error(`thin_dump 1.1.0 exits with ${status}: ${stderr}`);
   return stdout;
 }

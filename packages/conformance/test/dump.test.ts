@@ -10,7 +10,7 @@ import {
   readDump,
   requireTools,
   runOurTool,
-  runRealTool,
+  runRealToolAside,
 } from '../src/index.js';
 import { firstDifference } from './first-difference.js';
 
@@ -46,7 +46,7 @@ describe.each(FIXTURE_NAMES)('our thin_dump of %s', (name) => {
     using scratch = openScratch();
     const image = fixture(name).writeMetadata(scratch.path('meta.img'));
     const ours = await runOurTool('thin_dump', [image]);
-    const old = runRealTool('0.9.0', 'thin_dump', [image]);
+    const old = await runRealToolAside('0.9.0', 'thin_dump', [image]);
     const difference = firstDifference(mappingLines(readDump(ours.stdout)), mappingLines(readDump(old.stdout)));
     expect(difference).toBeUndefined();
   });

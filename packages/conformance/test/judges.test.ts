@@ -11,7 +11,7 @@ import {
   realCheckComplaint,
   realDump,
   requireTools,
-  runRealTool,
+  runRealToolAside,
   volumeSum,
 } from '../src/index.js';
 import { firstDifference } from './first-difference.js';
@@ -39,22 +39,25 @@ describe('the goldens', () => {
 });
 
 describe.runIf(requireTools())('the real tools', () => {
-  it.each(FIXTURE_NAMES)('both call %s clean and dump the same mappings', (name) => {
+  it.each(FIXTURE_NAMES)('both call %s clean and dump the same mappings', async (name) => {
     using scratch = openScratch();
     const image = fixture(name).writeMetadata(scratch.path('meta.img'));
-    expect(realCheckComplaint('0.9.0', image)).toBeUndefined();
-    expect(realCheckComplaint('1.1.0', image)).toBeUndefined();
-    const old = runRealTool('0.9.0', 'thin_dump', [image]);
+    expect(await realCheckComplaint('0.9.0', image)).toBeUndefined();
+    expect(await realCheckComplaint('1.1.0', image)).toBeUndefined();
+    const old = await runRealToolAside('0.9.0', 'thin_dump', [image]);
     expect(old.status).toBe(0);
-    const difference = firstDifference(mappingLines(readDump(realDump(image))), mappingLines(readDump(old.stdout)));
+    const difference = firstDifference(
+      mappingLines(readDump(await realDump(image))),
+      mappingLines(readDump(old.stdout)),
+    );
     expect(difference).toBeUndefined();
   });
 
-  it.each(FIXTURE_NAMES)('version 1.1.0 still prints the goldens of %s', (name) => {
+  it.each(FIXTURE_NAMES)('version 1.1.0 still prints the goldens of %s', async (name) => {
     using scratch = openScratch();
     const image = fixture(name).writeMetadata(scratch.path('meta.img'));
     for (const { options, sha256 } of goldens(name)) {
-      const { stdout } = runRealTool('1.1.0', 'thin_dump', [...options, image]);
+      const { stdout } = await runRealToolAside('1.1.0', 'thin_dump', [...options, image]);
       expect(createHash('sha256').update(stdout).digest('hex'), options.join(' ')).toBe(sha256);
     }
   });

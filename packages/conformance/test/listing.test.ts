@@ -7,7 +7,6 @@ import {
   openScratch,
   requireTools,
   runOurTool,
-  runRealTool,
   runRealToolAside,
   type ThinTool,
 } from '../src/index.js';
@@ -35,7 +34,7 @@ async function expectTheSame(tool: ThinTool, args: readonly string[]): Promise<v
   expect(ours.stderr === '', `${asked}: stderr '${ours.stderr}', theirs '${theirs.stderr}'`).toBe(theirs.stderr === '');
 }
 
-describe.runIf(requireTools())('like 1.1.0', () => {
+describe.runIf(requireTools())('like 1.1.0', { concurrent: true }, () => {
   it.each(FIXTURE_NAMES)('our thin_ls lists %s with every field and option', async (name) => {
     using scratch = openScratch();
     const image = fixture(name).writeMetadata(scratch.path('meta.img'));
@@ -112,7 +111,7 @@ describe.runIf(requireTools())('like 1.1.0', () => {
     'the help of %s knows every option of theirs',
     async (tool) => {
       const ours = await runOurTool(tool, ['-h']);
-      const theirs = runRealTool('1.1.0', tool, ['-h']);
+      const theirs = await runRealToolAside('1.1.0', tool, ['-h']);
       expect(ours.status).toBe(theirs.status);
       // Every option of theirs is in our help too.
       const options = Array.from(theirs.stdout.matchAll(/^ +(?:-\w, )? *(--[a-z-]+)/gm), ([, option]) => option);
@@ -122,7 +121,7 @@ describe.runIf(requireTools())('like 1.1.0', () => {
   );
 });
 
-describe.runIf(requireTools())('our thin_metadata_size', () => {
+describe.runIf(requireTools())('our thin_metadata_size', { concurrent: true }, () => {
   const words =
     'b byte s sector k KiB kibibyte K kB kilobyte m MiB mebibyte M MB megabyte g GiB G GB t TiB tebibyte T p P e E';
   it('understands every unit of 1.1.0 alike', async () => {

@@ -62,7 +62,7 @@ function mutate(image: ImageSurgery, random: (below: number) => number): string 
   return `${kind} in block ${nr}: ${old} at byte ${at} becomes ${value}`;
 }
 
-describe.runIf(requireTools()).each(FIXTURES)('mutations of %s', (name) => {
+describe.runIf(requireTools()).each(FIXTURES)('mutations of %s', { concurrent: true }, (name) => {
   it(`(${NR_MUTATIONS} of them) have verdicts no milder than those of 1.1.0`, async () => {
     using scratch = openScratch();
     const original = fixture(name).metadata();

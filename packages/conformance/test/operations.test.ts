@@ -109,10 +109,10 @@ describe.runIf(requireTools())('a pool after a random life', () => {
       using scratch = openScratch();
       const image = scratch.path('meta.img');
       const ids = live(image, seed, 60);
-      expect(realDump(image), 'devices share leaves').toContain('<def ');
+      expect(await realDump(image), 'devices share leaves').toContain('<def ');
       expect(await ourCheckComplaint(image)).toBeUndefined();
-      expect(realCheckComplaint('1.1.0', image)).toBeUndefined();
-      expect(realCheckComplaint('0.9.0', image)).toBeUndefined();
+      expect(await realCheckComplaint('1.1.0', image)).toBeUndefined();
+      expect(await realCheckComplaint('0.9.0', image)).toBeUndefined();
 
       const random = randomOf(seed + 1000);
       const choices = Array.from({ length: 4 }, () =>
@@ -121,7 +121,7 @@ describe.runIf(requireTools())('a pool after a random life', () => {
       for (const options of [[], ['-f', 'human_readable'], ['-r'], ...choices]) {
         const ours = await runOurTool('thin_dump', [...options, image]);
         expect({ options, status: ours.status, stderr: ours.stderr }).toEqual({ options, status: 0, stderr: '' });
-        expect({ options, difference: firstDifference(ours.stdout, realDump(image, options)) }).toEqual({
+        expect({ options, difference: firstDifference(ours.stdout, await realDump(image, options)) }).toEqual({
           options,
           difference: undefined,
         });

@@ -64,6 +64,6 @@ export async function sumsByDump(
 export async function expectClean(meta: string): Promise<void> {
   expect(await ourCheckComplaint(meta)).toBeUndefined();
   if (!requireTools()) return;
-  expect(realCheckComplaint('0.9.0', meta)).toBeUndefined();
-  expect(realCheckComplaint('1.1.0', meta)).toBeUndefined();
+  expect(await realCheckComplaint('0.9.0', meta)).toBeUndefined();
+  expect(await realCheckComplaint('1.1.0', meta)).toBeUndefined();
 }

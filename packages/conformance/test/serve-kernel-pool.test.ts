@@ -103,8 +103,8 @@ const qemuIo = ({ uri }: PoolServer, thinId: number, ...commands: string[]): Pro
 
 async function expectClean(image: string, after: string): Promise<void> {
   expect(await ourCheckComplaint(image), after).toBeUndefined();
-  expect(realCheckComplaint('1.1.0', image), after).toBeUndefined();
-  expect(realCheckComplaint('0.9.0', image), after).toBeUndefined();
+  expect(await realCheckComplaint('1.1.0', image), after).toBeUndefined();
+  expect(await realCheckComplaint('0.9.0', image), after).toBeUndefined();
 }
 
 describe.runIf(isJudged)('a pool that the kernel made', () => {

@@ -15,6 +15,7 @@ export {
 } from './array/array-block.js';
 export type { ArrayCursor } from './array/array-cursor.js';
 export { type BitRun, Bitset, type Word, wordType } from './array/bitset.js';
+export { lowestBit, popCount } from './array/half-words.js';
 export {
   Block,
   type BlockValidator,
@@ -25,7 +26,9 @@ export {
   u64At,
 } from './block/block.js';
 export { BlockManager, type BlockManagerCounters, type BlockManagerOptions } from './block/block-manager.js';
-export { claimDevice } from './block/claim.js';
+export { claimDevice, withWriterClaim } from './block/claim.js';
+export { superblockValidator } from './block/superblock-validator.js';
+export { isUnformatted, wipeSuperblock } from './block/unformatted.js';
 export { BTreeBuilder, type BuiltNode, buildTree } from './btree/build.js';
 export type { BTreeCursor } from './btree/cursor.js';
 export { diffTrees, type TreeDifference } from './btree/diff.js';
@@ -73,6 +76,12 @@ export {
 export { readSpaceMapRoot, SPACE_MAP_ROOT_SIZE, type SpaceMapRoot, writeSpaceMapRoot } from './space-map/root.js';
 export { AbortRequiredError, CountRangeError, NoSpaceError } from './transaction/errors.js';
 export type { SpaceMap } from './transaction/space-map.js';
+export {
+  CommitError,
+  CommitRunningError,
+  NotFormattedError,
+  UnsupportedMetadataError,
+} from './transaction/target-errors.js';
 export {
   type IncChildren,
   type MetadataSpaceMapInTransaction,

@@ -4,10 +4,10 @@
  */
 import { DeviceError } from '@pdata/device';
 import { AbortRequiredError } from '@pdata/persistent-data';
+import type { SparseMetadataDevice } from '@pdata/testing';
 import { type Fault, FaultyMetadataDevice } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { SmallTarget } from './small-target.js';
-import type { SparseMetadataDevice } from './sparse-metadata-device.js';
 import { committedBase, describeState, WORKLOADS } from './workloads.js';
 
 const NR_BLOCKS = 1500;

@@ -1,9 +1,9 @@
 /** The two kinds of space map behind the face that their contract knows, over the smallest target. */
 import type { DataSpaceMap, SpaceMap } from '@pdata/persistent-data';
+import { SparseMetadataDevice } from '@pdata/testing';
 import { type AuditRoot, audit, auditIndexBlock } from './audit.js';
 import { SmallTarget } from './small-target.js';
 import type { Counts, SpaceMapUnderTest } from './space-map-contract.js';
-import { SparseMetadataDevice } from './sparse-metadata-device.js';
 
 const CACHE = { cacheBlocks: 32 };
 

@@ -12,10 +12,10 @@ import {
   u64At,
   type ValueType,
 } from '@pdata/persistent-data';
+import { SparseMetadataDevice } from '@pdata/testing';
 import { expect } from 'vitest';
 import { type AuditRoot, audit, nestedKind, type TreeKind } from './audit.js';
 import { SmallTarget } from './small-target.js';
-import { SparseMetadataDevice } from './sparse-metadata-device.js';
 import { sized } from './values.js';
 
 const DATA_BLOCKS = 3000;

@@ -3,6 +3,7 @@
  * {@link RecordingMetadataDevice} and {@link crashImages}, {@link RecordingDataDevice} and {@link dataDeviceConformance}.
  * @packageDocumentation
  */
+export { BLOCK_XOR, BlockImage } from './block-image.js';
 export { dataDeviceConformance } from './conformance/data-device-conformance.js';
 export { ContractViolation } from './conformance/demand.js';
 export type { ConformanceCase, DataDeviceConformanceOptions } from './conformance/device-case.js';
@@ -26,6 +27,7 @@ export { CrashViolation } from './crash/crash-violation.js';
 export type { CrashExploration, Disguise } from './crash/crash-workload-run.js';
 export { type CrashReport, exploreCrashes, replayCrash } from './crash/explore-crashes.js';
 export { type CrashImage, type CrashWorkload, crashImages } from './crash-images.js';
+export { differentBlocks } from './different-blocks.js';
 export type { ErrorSubject, FaultSource } from './errors/error-subject.js';
 export { type ErrorExploration, type ErrorReport, exploreErrors } from './errors/explore-errors.js';
 export {
@@ -41,7 +43,10 @@ export type { FieldKind, FormatField, FormatStructure } from './fuzz/format-stru
 export { type FuzzOptions, type FuzzReader, type FuzzReport, fuzzReaders } from './fuzz/fuzz-readers.js';
 export { type MutatedImage, type MutationOptions, mutatedImages } from './fuzz/mutate-image.js';
 export { FlushlessDataDevice, FlushlessMetadataDevice, SuperblockFirstDevice } from './lying-devices.js';
+export { ManualTimers } from './manual-timers.js';
+export { quiet, rejection } from './outcomes.js';
 export { PassingDataDevice, PassingMetadataDevice } from './passing-devices.js';
+export { RandomSchedule, turned } from './random-schedule.js';
 export {
   type DataCrash,
   type DurableChanges,
@@ -56,3 +61,8 @@ export {
   type RecordingOptions,
 } from './recording-metadata-device.js';
 export { seededRandom } from './seeded-random.js';
+export { SparseMetadataDevice } from './sparse-metadata-device.js';
+export { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from './test-certificate.js';
+export { thrownBy } from './thrown-by.js';
+export { VolatileMetadataDevice } from './volatile-metadata-device.js';
+export { Clock, sectorsOf, VolumeModel, valuesIn, type Writing, type WrittenSector } from './volume-model.js';

@@ -3,15 +3,11 @@
  * commits it; check, dump, restore and list work on it as a whole.
  * @packageDocumentation
  */
-export {
-  AbortedChangesError,
-  type MessageErrno,
-  PoolMessageError,
-  PoolModeError,
-  VolumeInUseError,
-} from './engine/errors.js';
+export { AbortedChangesError, type MessageErrno, type Timers } from '@pdata/device/engine';
+export type { CheckSeverity, Progress, TextPosition, WorkOptions } from '@pdata/persistent-data/maintenance';
+export { PoolMessageError, PoolModeError, VolumeInUseError } from './engine/errors.js';
 export type { ThinPoolEvents, ThinPoolListener } from './engine/events.js';
-export type { ThinPoolOptions, Timers } from './engine/options.js';
+export type { ThinPoolOptions } from './engine/options.js';
 export type { PoolMode } from './engine/pool-mode.js';
 export type { PoolStatus, ThinStatus } from './engine/status.js';
 export { type Alongside, ThinPool } from './engine/thin-pool.js';
@@ -32,7 +28,7 @@ export {
   thinSuperblockValidator,
   writeThinSuperblock,
 } from './format/superblock.js';
-export type { CheckFinding, CheckNotice, CheckSeverity } from './maintenance/check/findings.js';
+export type { CheckFinding, CheckNotice } from './maintenance/check/findings.js';
 export { type RepairOptions, type RepairSummary, repairThin } from './maintenance/check/repair.js';
 export { type CheckOptions, type CheckSummary, checkThin } from './maintenance/check/thin-check.js';
 export { dumpThin } from './maintenance/dump/dump.js';
@@ -50,8 +46,7 @@ export { estimateMetadataBlocks, type PoolShape } from './maintenance/metadata-s
 export { NoMetadataSnapshotError } from './maintenance/no-metadata-snapshot-error.js';
 export { restoreThin, ThinRestorer } from './maintenance/restore/restore.js';
 export type { RestoreOptions, RestoreSummary } from './maintenance/restore/restore-options.js';
-export { type TextPosition, ThinXmlError } from './maintenance/restore/thin-xml-error.js';
-export type { Progress, WorkOptions } from './maintenance/work.js';
+export { ThinXmlError } from './maintenance/restore/thin-xml-error.js';
 export type { ChangedRange } from './metadata/changed-ranges.js';
 export {
   CommitError,

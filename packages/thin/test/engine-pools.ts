@@ -1,7 +1,9 @@
 /** Pools with an engine, in memory, for tests. */
 import { MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
-import { expect } from 'vitest';
-import { ThinPool, type ThinPoolOptions, type ThinVolume, type Timers } from '../src/index.js';
+
+export { quiet, rejection } from '@pdata/testing';
+
+import { ThinPool, type ThinPoolOptions, type ThinVolume } from '../src/index.js';
 import { expectSound } from './pool.js';
 
 export const KIB = 1024;
@@ -60,47 +62,4 @@ export async function shown(
 export async function closeSound({ pool, metadata }: EnginePool): Promise<void> {
   await pool.close();
   expectSound(metadata);
-}
-
-/** What `work` rejects with. */
-export async function rejection(work: Promise<unknown>): Promise<Error & { code?: string }> {
-  const outcome = await work.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  expect(outcome, 'a rejection').toBeInstanceOf(Error);
-  return outcome as Error & { code?: string };
-}
-
-/** Time that passes when a test says so. */
-export class ManualTimers implements Timers {
-  #now = 0;
-  #due: { at: number; work: () => void }[] = [];
-
-  set(work: () => void, ms: number): object {
-    const timer = { at: this.#now + ms, work };
-    this.#due.push(timer);
-    return timer;
-  }
-
-  clear(timer: unknown): void {
-    this.#due = this.#due.filter((other) => other !== timer);
-  }
-
-  get nrWaiting(): number {
-    return this.#due.length;
-  }
-
-  pass(ms: number): void {
-    this.#now += ms;
-    for (const timer of this.#due.filter(({ at }) => at <= this.#now)) {
-      this.clear(timer);
-      timer.work();
-    }
-  }
-}
-
-/** Everything that can go on without time or a test's help has gone on. */
-export async function quiet(): Promise<void> {
-  for (let nr = 0; nr < 20; nr++) await new Promise((resolve) => setImmediate(resolve));
 }

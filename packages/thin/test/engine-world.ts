@@ -4,12 +4,23 @@
  */
 import { type DataDeviceHints, MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
-import { FaultyDataDevice, RecordingDataDevice, seededRandom } from '@pdata/testing';
+import {
+  Clock,
+  FaultyDataDevice,
+  RandomSchedule,
+  RecordingDataDevice,
+  sectorsOf,
+  seededRandom,
+  turned,
+  VolatileMetadataDevice,
+  VolumeModel,
+  valuesIn,
+  type Writing,
+} from '@pdata/testing';
 import { ThinPool, type ThinPoolOptions, type ThinVolume } from '../src/index.js';
 import { expectSound } from './pool.js';
-import { VolatileMetadataDevice } from './volatile-metadata-device.js';
-import { Clock, SECTOR, sectorsOf, VolumeModel, valuesIn, type Writing } from './volume-model.js';
 
+const SECTOR = 512;
 const BLOCK_SECTORS = 128;
 const NR_BLOCKS = 5;
 /** Of a volume: not whole blocks. */
@@ -71,7 +82,7 @@ export class EngineWorld {
   #metadata!: VolatileMetadataDevice;
   #memory!: MemoryDataDevice;
   #data!: RecordingDataDevice;
-  #waiting: (() => void)[] = [];
+  readonly #schedule: RandomSchedule;
   #nrInFlight = 0;
   #generation = 0;
   #nextId = 0;
@@ -82,6 +93,7 @@ export class EngineWorld {
     this.#options = options;
     this.seed = options.seed;
     this.random = seededRandom(options.seed);
+    this.#schedule = new RandomSchedule(this.random);
   }
 
   static async make(options: WorldOptions): Promise<EngineWorld> {
@@ -91,7 +103,7 @@ export class EngineWorld {
       new Uint8Array(NR_METADATA_BLOCKS * 4096),
       new MemoryDataDevice({ bytes: new Uint8Array(nrDataBlocks * BLOCK_SECTORS * SECTOR).fill(0xdd) }),
     );
-    await world.#go(
+    await world.#schedule.until(
       ThinPool.format(world.#metadata, world.#data, { dataBlockSize: BLOCK_SECTORS, ...world.#poolOptions }).then(
         (pool) => {
           world.#pool = pool;
@@ -103,26 +115,26 @@ export class EngineWorld {
 
   /** Begins something, or lets something that waits for a device go on. */
   async step(): Promise<void> {
-    const busy = this.#waiting.length;
+    const busy = this.#schedule.nrWaiting;
     if (this.#options.crashes && this.random() < 0.012) await this.#crash();
     else if (this.#nrInFlight < 10 && this.random() < (busy === 0 ? 1 : 0.4)) this.#begin();
-    else if (busy > 0) this.#letGo();
+    else if (busy > 0) this.#schedule.letGo();
     else if (this.#pool.mode === 'out_of_data_space') this.#grow();
     else throw new Error(`stuck: ${this.#nrInFlight} requests wait for nothing`);
-    await settled();
+    await turned();
     this.#complain();
   }
 
   /** Lets everything end, closes the pool and checks what is left. */
   async end(): Promise<void> {
-    await this.#go(Promise.resolve());
+    await this.#schedule.until(Promise.resolve());
     while (this.#nrInFlight > 0) {
-      await this.#go(settled());
-      if (this.#waiting.length === 0 && this.#pool.mode === 'out_of_data_space') this.#grow();
+      await this.#schedule.until(turned());
+      if (this.#schedule.nrWaiting === 0 && this.#pool.mode === 'out_of_data_space') this.#grow();
     }
-    for (const volume of this.#volumes.values()) await this.#go(this.#readAll(volume));
+    for (const volume of this.#volumes.values()) await this.#schedule.until(this.#readAll(volume));
     this.#complain();
-    await this.#go(this.#pool.close());
+    await this.#schedule.until(this.#pool.close());
     expectSound({ bytes: this.#metadata.crash(1) }, `seed ${this.seed}, closed`);
   }
 
@@ -131,37 +143,14 @@ export class EngineWorld {
   }
 
   #devices(metadata: Uint8Array, memory: MemoryDataDevice): void {
-    const wait = (): Promise<void> =>
-      new Promise((go) => {
-        this.#waiting.push(go);
-      });
-    this.#waiting = [];
+    this.#schedule.forget();
+    const { wait } = this.#schedule;
     this.#metadata = new VolatileMetadataDevice(new MemoryMetadataDevice({ bytes: metadata }), wait);
     this.#memory = memory;
     const Recording = this.#options.lyingFlush ? LyingDevice : FlushingDevice;
     const data = new Recording(new FaultyDataDevice(memory, [], { delay: wait }), { initial: memory.copy() });
     data.fastZeroes = this.seed % 2 === 0;
     this.#data = data;
-  }
-
-  #letGo(): void {
-    const at = Math.floor(this.random() * this.#waiting.length);
-    for (const go of this.#waiting.splice(at, 1)) go();
-  }
-
-  /** Waits for something that nothing else is to overlap. */
-  async #go<T>(work: Promise<T>): Promise<T> {
-    let over = false;
-    const done = work.finally(() => {
-      over = true;
-    });
-    done.catch(() => {});
-    for (let nr = 0; !over; nr++) {
-      await settled();
-      if (this.#waiting.length > 0) this.#letGo();
-      else if (nr > 1000) throw new Error('stuck: waits for nothing');
-    }
-    return done;
   }
 
   #complain(): void {
@@ -425,7 +414,7 @@ export class EngineWorld {
     expectSound({ bytes: metadata }, about);
     this.#nrInFlight = 0;
     this.#devices(metadata, new MemoryDataDevice({ bytes }));
-    await this.#go(
+    await this.#schedule.until(
       ThinPool.open(this.#metadata, this.#data, this.#poolOptions).then((pool) => {
         this.#pool = pool;
       }),
@@ -446,7 +435,7 @@ export class EngineWorld {
     const candidates = coming?.() ?? Array.from({ length: NR_SECTORS }, (_, nr) => known?.model.crashable(nr) ?? []);
     const volume = await this.#pool.openVolume(thinId, { size: NR_SECTORS * SECTOR });
     const into = new Uint8Array(NR_SECTORS * SECTOR);
-    await this.#go(volume.read(0, into));
+    await this.#schedule.until(volume.read(0, into));
     const values = valuesIn(into);
     values.forEach((value, sector) => {
       if (!candidates[sector]?.includes(value))
@@ -457,6 +446,3 @@ export class EngineWorld {
     this.#volumes.set(thinId, { thinId, model, volume, nrInFlight: 0, fresh: false, deleting: false, writings: [] });
   }
 }
-
-/** What can go on without a device has gone on. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -5,10 +5,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { BLOCK_SIZE, MemoryMetadataDevice } from '@pdata/device';
+import { BLOCK_XOR, BlockImage } from '@pdata/testing';
 
 /** Constants of the checksums, by kind of block. */
-export const XOR = { superblock: 160774, node: 121107, index: 160478, bitmap: 240779 } as const;
+const { node, index, bitmap } = BLOCK_XOR;
+export const XOR = { superblock: 160774, node, index, bitmap } as const;
 export type BlockKind = keyof typeof XOR;
 
 export type FixtureName = 'thin-basic' | 'thin-metasnap' | 'thin-powercut';
@@ -27,61 +28,17 @@ export interface EditedNode {
   readonly values: readonly number[];
 }
 
-export class ImageEditor {
-  readonly view: DataView;
-
-  constructor(readonly bytes: Uint8Array) {
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+export class ImageEditor extends BlockImage<BlockKind> {
+  constructor(bytes: Uint8Array) {
+    super(bytes, XOR);
   }
 
   static of(name: FixtureName): ImageEditor {
     return new ImageEditor(fixture(name));
   }
 
-  get nrBlocks(): number {
-    return this.bytes.length / BLOCK_SIZE;
-  }
-
-  /** The image as a device that shares its bytes. */
-  device(options: { readOnly?: boolean } = {}): MemoryMetadataDevice {
-    return new MemoryMetadataDevice({ bytes: this.bytes, name: 'image', ...options });
-  }
-
   copy(): ImageEditor {
     return new ImageEditor(this.bytes.slice());
-  }
-
-  u32(blockNr: number, at: number): number {
-    return this.view.getUint32(blockNr * BLOCK_SIZE + at, true);
-  }
-
-  u64(blockNr: number, at: number): number {
-    return Number(this.view.getBigUint64(blockNr * BLOCK_SIZE + at, true));
-  }
-
-  put32(blockNr: number, at: number, value: number): this {
-    this.view.setUint32(blockNr * BLOCK_SIZE + at, value, true);
-    return this;
-  }
-
-  put64(blockNr: number, at: number, value: number | bigint): this {
-    this.view.setBigUint64(blockNr * BLOCK_SIZE + at, BigInt(value), true);
-    return this;
-  }
-
-  /** Makes the checksum right for a block of `kind`. */
-  seal(blockNr: number, kind: BlockKind): this {
-    return this.put32(blockNr, 0, (register(this.block(blockNr)) ^ XOR[kind]) >>> 0);
-  }
-
-  /** What a block with a right checksum is. */
-  kindOf(blockNr: number): BlockKind | undefined {
-    const constant = (this.u32(blockNr, 0) ^ register(this.block(blockNr))) >>> 0;
-    return (Object.keys(XOR) as BlockKind[]).find((kind) => XOR[kind] === constant);
-  }
-
-  block(blockNr: number): Uint8Array {
-    return this.bytes.subarray(blockNr * BLOCK_SIZE, (blockNr + 1) * BLOCK_SIZE);
   }
 
   // The superblock.
@@ -189,17 +146,4 @@ export class ImageEditor {
       (nr) => this.pair('metadata', nr) !== 0,
     );
   }
-}
-
-const table = Int32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
-  return crc;
-});
-
-/** The CRC-32C register after bytes 4..4095, not inverted. */
-function register(block: Uint8Array): number {
-  let crc = -1;
-  for (let at = 4; at < BLOCK_SIZE; at++) crc = (crc >>> 8) ^ (table[(crc ^ (block[at] as number)) & 0xff] as number);
-  return crc;
 }

@@ -1,6 +1,7 @@
 /** Pools in memory for tests, and the few steps that every test takes with them. */
 import { BLOCK_SIZE, MemoryMetadataDevice } from '@pdata/device';
 import { AbortRequiredError, Block, NoSpaceError } from '@pdata/persistent-data';
+import { differentBlocks } from '@pdata/testing';
 import { expect } from 'vitest';
 import { thinSuperblockValidator } from '../src/format/superblock.js';
 import { checkThin } from '../src/maintenance/check/thin-check.js';
@@ -121,22 +122,7 @@ export function patchSuperblock(bytes: Uint8Array, patch: (view: DataView) => vo
 
 /** For whole media, which `toEqual` would compare byte by byte. */
 export function expectSameBytes(found: Uint8Array, expected: Uint8Array): void {
-  const different: number[] = [];
-  for (let at = 0; at < Math.max(found.length, expected.length); at += BLOCK_SIZE) {
-    if (Buffer.compare(found.subarray(at, at + BLOCK_SIZE), expected.subarray(at, at + BLOCK_SIZE)) !== 0) {
-      different.push(at / BLOCK_SIZE);
-    }
-  }
-  expect(different, 'blocks that differ').toEqual([]);
+  expect(differentBlocks(found, expected), 'blocks that differ').toEqual([]);
 }
 
-/** What `work` throws. */
-export function thrownBy(work: () => unknown): Error {
-  try {
-    work();
-  } catch (error) {
-    if (error instanceof Error) return error;
-    throw error;
-  }
-  throw new Error('nothing was thrown');
-}
+export { thrownBy } from '@pdata/testing';

@@ -43,21 +43,18 @@ const wordsLike = (command: RegisteredCommand, argv: readonly string[]): string 
   argv.slice(0, nrWords(command)).join(' ');
 
 function unrecognized(argv: readonly string[]): string {
-  const ofTwoWords = COMMANDS.find(({ name }) => name.startsWith(`${argv[0]} `));
-  const name = ofTwoWords === undefined ? (argv[0] as string) : wordsLike(ofTwoWords, argv);
-  const similar =
-    ofTwoWords?.name ??
-    similarName(
-      name,
-      COMMANDS.map((command) => command.name),
-    );
+  const ofTwoWords = COMMANDS.filter(({ name }) => name.startsWith(`${argv[0]} `));
+  const [first] = ofTwoWords;
+  const name = first === undefined ? (argv[0] as string) : wordsLike(first, argv);
+  const known = (first === undefined ? COMMANDS : ofTwoWords).map((command) => command.name);
+  const similar = similarName(name, known) ?? first?.name;
   return `unrecognised command '${printable(name)}'${similar === undefined ? '' : `; did you mean '${similar}'?`}`;
 }
 
 function overview(): string {
   const width = Math.max(...COMMANDS.map(({ name }) => name.length));
   return [
-    'pdata: Linux thin pools on any operating system: their metadata checked, dumped and restored, their volumes served.',
+    'pdata: Linux thin pools and clones on any operating system: their metadata checked, dumped, restored; both served.',
     '',
     'Usage: pdata <command> <args>',
     'commands:',

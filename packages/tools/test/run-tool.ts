@@ -32,7 +32,7 @@ export function scratchDirectory(): string {
 }
 
 /** The bytes of a kernel-made image: see data/README.md. */
-export function kernelImage(name: 'thin-basic' | 'thin-metasnap'): Buffer {
+export function kernelImage(name: 'thin-basic' | 'thin-metasnap' | 'clone-partial'): Buffer {
   return gunzipSync(readFileSync(fileURLToPath(new URL(`data/${name}.img.gz`, import.meta.url))));
 }
 

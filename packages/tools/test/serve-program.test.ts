@@ -1,9 +1,9 @@
 /**
- * `pdata serve thin` as a process, for what only a process shows: that a signal ends it with everything committed, that a second
+ * `pdata serve …` as a process, for what only a process shows: that a signal ends it with everything committed, that a second
  * one does not wait, and that another tells how things are. It runs the build, which is brought up to date first.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -68,8 +68,13 @@ async function start(
   { metadata, data }: PoolFiles = kernelPool(),
   socket = join(directory, `s${nrServers++}`),
 ): Promise<Server> {
-  const line = [pdata, 'serve', 'thin', '--metadata', metadata, '--data', data, '--socket', socket, ...options];
-  const child = spawn(process.execPath, line, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const running = await started(['thin', '--metadata', metadata, '--data', data, '--socket', socket, ...options]);
+  return { ...running, socket, metadata, data };
+}
+
+/** Runs `pdata serve WORD …` until it listens. */
+async function started(words: readonly string[]): Promise<Pick<Server, 'child' | 'said' | 'saidSoon' | 'ended'>> {
+  const child = spawn(process.execPath, [pdata, 'serve', ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -85,7 +90,7 @@ async function start(
     }
   };
   await saidSoon('listening on ');
-  return { child, socket, metadata, data, said: () => said, saidSoon, ended };
+  return { child, said: () => said, saidSoon, ended };
 }
 
 const connected = (server: Server) => connectNbd({ socketPath: server.socket }, { exportName: '0' });
@@ -154,5 +159,52 @@ describe.runIf(process.platform !== 'win32')('the server', () => {
     server.child.kill('SIGTERM');
     expect(await server.ended).toEqual({ exitCode: 0, signal: null });
     expect(server.said()).not.toContain('Debugger');
+  });
+});
+
+describe.runIf(process.platform !== 'win32')('a clone', () => {
+  const SIZE = 8 * 2 ** 20;
+  const image = new Uint8Array(SIZE).map((_, at) => 1 + ((at >> 12) % 250));
+
+  it('that was killed on its way goes on with what was flushed, tells its status, and ends committed', async () => {
+    const source = writeImage(directory, 'source.img', image);
+    const [metadata, destination] = [join(directory, 'clone.meta'), join(directory, 'clone.img')];
+    const serve = (socket: string, ...more: string[]) =>
+      started([
+        'clone',
+        '--metadata',
+        metadata,
+        '--source',
+        source,
+        '--destination',
+        destination,
+        '--socket',
+        socket,
+        ...more,
+      ]);
+    const socket = join(directory, `s${nrServers++}`);
+    const killed = await serve(socket, '--no-hydration', '--region-sectors', '8');
+    const device = await connectNbd({ socketPath: socket }, { exportName: 'clone' });
+    await device.write(SIZE / 2 + 512, new Uint8Array(512).fill(255), { fua: true });
+    await device.write(SIZE / 4, new Uint8Array(4096).fill(254)); // not flushed
+    killed.child.kill('SIGKILL');
+    await killed.ended;
+    await device.close().catch(() => {});
+
+    const again = await serve(join(directory, `s${nrServers++}`));
+    again.child.kill('SIGUSR1');
+    await again.saidSoon('clone: 8 6/1024 8 ');
+    await again.saidSoon('complete: ');
+    again.child.kill('SIGTERM');
+    expect(await again.ended).toEqual({ exitCode: 0, signal: null });
+    expect(again.said()).toMatch(
+      /\nclone: 8 6\/1024 8 2048\/2048 0 0 4 hydration_threshold 32 hydration_batch_size 16 rw\n$/,
+    );
+    const expected = image.slice();
+    expected.fill(255, SIZE / 2 + 512, SIZE / 2 + 1024);
+    const found = readFileSync(destination);
+    found.copy(expected, SIZE / 4, SIZE / 4, SIZE / 4 + 4096); // either
+    expect(Buffer.compare(found, expected)).toBe(0);
+    expect([254, 1 + (((SIZE / 4) >> 12) % 250)]).toContain(found[SIZE / 4]);
   });
 });

@@ -35,7 +35,7 @@ describe('a command line', () => {
     [['status', ''], 'DIR is empty: thin-pool status DIR [OPTION…]'],
     [['status', 'a', 'b'], '"b" is one word too many'],
     [['status', 'a', '--jsn'], 'there is no option "--jsn"; did you mean "--json"?'],
-    [['status', 'a', '-j'], 'there is no option "-j"'],
+    [['status', 'a', '-j'], 'there is no option "-j"; thin-pool status DIR [OPTION…]'],
     [['create', 'a', '--size'], '--size wants a value: --size SIZE'],
     [['create', 'a', '--size', '1G', '--size', '2G'], '--size is given twice'],
     [['create', 'a', '--raw=yes'], '--raw takes no value'],

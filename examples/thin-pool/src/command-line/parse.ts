@@ -93,7 +93,7 @@ function findOption(command: Command, word: string): { long: string; option: Opt
     entries.map(([long]) => long),
   );
   throw new UsageError(
-    unknown(`option ${quoted(`${dashes}${typed}`)}`, meant === undefined ? undefined : `--${meant}`),
+    unknown(`option ${quoted(`${dashes}${typed}`)}`, meant === undefined ? undefined : `--${meant}`, command),
   );
 }
 
@@ -108,7 +108,7 @@ function nameOperands(command: Command, given: readonly string[]): Record<string
   return Object.fromEntries(given.map((word, index) => [operands[index]!.name, word]));
 }
 
-const unknown = (what: string, meant: string | undefined): string =>
+const unknown = (what: string, meant: string | undefined, of?: Command): string =>
   meant === undefined
-    ? `there is no ${what}; see: thin-pool --help`
+    ? `there is no ${what}; ${of === undefined ? 'see: thin-pool --help' : usageLine(of)}`
     : `there is no ${what}; did you mean ${quoted(meant)}?`;

@@ -15,7 +15,7 @@ import { gunzipSync } from 'node:zlib';
 import { ThinMetadata } from '@pdata/thin';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { noise } from '../../test/pools.js';
-import { openScratch, type Scratch } from '../../test/program.js';
+import { openScratch, PROGRAM, type Scratch } from '../../test/program.js';
 import { runCommand } from '../../test/run-command.js';
 import { openParts } from '../pool/pool-directory.js';
 
@@ -86,6 +86,8 @@ describe('the commands', () => {
   it.each([
     [['stauts', 'x'], 'did you mean "status"?'],
     [['create'], 'DIR is missing'],
+    [['create', 'x', '--size', '0'], 'the size is 0'],
+    [['volume', 'create', 'x', 'y', '--size', '1G'], 'no option "--size"; thin-pool volume create DIR NAME SIZE'],
     [['create', 'x', '--size', 'big'], '--size "big" is no size'],
     [['send', 'x', 'y', '--resume', '42'], '"42" is no resume token'],
     [['serve', 'x', '--port', '70000'], '--port 70000 is no port'],
@@ -116,6 +118,7 @@ describe('the commands', () => {
     writeFileSync(at('empty'), '');
     await refused(1, 'holds a pool already', 'create', pool);
     await refused(1, 'is no pool: it does not exist', 'status', at('nowhere'));
+    await refused(1, /is no pool: it is not a directory; name the directory of a pool$/m, 'status', PROGRAM);
     await refused(1, 'is no pool: it holds no metadata', 'status', at());
     await refused(
       1,
@@ -222,6 +225,7 @@ describe('the commands', () => {
     await refused(1, 'repair them first', 'import-pool', pool, '--metadata', metadata, '--data', data);
     writeFileSync(metadata, good);
     await refused(1, 'is it the right one?', 'import-pool', pool, '--metadata', metadata, '--data', data);
+    await refused(1, 'metadata and data are swapped', 'import-pool', pool, '--metadata', data, '--data', metadata);
     writeFileSync(metadata, Buffer.alloc(MiB));
     await refused(1, 'damaged', 'import-pool', pool, '--metadata', metadata, '--data', data);
     await refused(
@@ -237,7 +241,7 @@ describe('the commands', () => {
     expect(existsSync(pool)).toBe(false);
   });
 
-  it('write no image over a pool’s own files, nor one without the other', async () => {
+  it('write no image over a pool’s own files nor take one for an image, and write no image without the other', async () => {
     const [m, d, raw] = [scratch.path('m'), scratch.path('d'), scratch.path('raw')];
     await ok('create', pool, '--size', '16M');
     await ok('volume', 'create', pool, 'disk', '8M');
@@ -247,6 +251,7 @@ describe('the commands', () => {
       await refused(1, 'whose own files are there', 'export', pool, 'disk', own, '--force');
       await refused(1, 'whose own files', 'export-pool', pool, '--metadata', m, '--data', own, '--force');
       await refused(1, 'whose own files', 'export-pool', pool, '--metadata', own, '--data', d, '--force');
+      await refused(1, 'is no disk image: export one of its volumes', 'import', pool, own, 'other');
     }
     await refused(1, 'named twice', 'export-pool', pool, '--metadata', d, '--data', `${scratch.path()}/./d`, '--force');
     writeFileSync(m, 'precious');
@@ -295,7 +300,7 @@ describe('the commands', () => {
     expect(err).toBe('Sent "monday": 3 MiB, 3 MiB of it data.\n');
     await ok('send', pool, 'monday', '-o', scratch.path('stream'));
     expect(readFileSync(scratch.path('stream')).equals(stream)).toBe(true);
-    await refused(1, 'file already exists', 'send', pool, 'monday', '-o', scratch.path('stream'));
+    await refused(1, 'is there already, and is left as it is', 'send', pool, 'monday', '-o', scratch.path('stream'));
     const cut = await runCommand(['receive', other], { input: stream.subarray(0, 2.5 * MiB) });
     expect(cut).toMatchObject({ exitCode: 1, out: '' });
     expect(cut.err).toMatch(

@@ -91,8 +91,11 @@ const toStdout = (io: Io): Target => ({
 async function toFile(path: string): Promise<Target> {
   const file = createWriteStream(path, { flags: 'wx', mode: 0o600, flush: true });
   let failure: unknown;
-  file.on('error', (error) => {
-    failure = fileError('write', path, error);
+  file.on('error', (error: NodeJS.ErrnoException) => {
+    failure =
+      error.code === 'EEXIST'
+        ? new PoolError('ERR_FILE', `${quoted(path)} is there already, and is left as it is: name another file`)
+        : fileError('write', path, error);
   });
   await once(file, 'open').catch(() => Promise.reject(failure));
   return {

@@ -4,7 +4,7 @@ import { type Command, type Io, UsageError } from '../command-line/command.js';
 import { progressLine } from '../command-line/progress.js';
 import { connectToHost } from '../control/remote-host.js';
 import { contentFrames } from '../stream/send.js';
-import { openImage, type Write, writeImages } from '../transfer/image-file.js';
+import { openImage, refuseOwnFile, type Write, writeImages } from '../transfer/image-file.js';
 import { importImage } from '../transfer/import-image.js';
 import { exportPool, importPool } from '../transfer/kernel-pool.js';
 import { PoolError, quoted } from '../words/pool-error.js';
@@ -28,6 +28,7 @@ export const importCommand: Command = {
   async run(args, io) {
     const [file, name] = [operand(args, 'FILE'), operand(args, 'NAME')];
     const size = sizeOption(args, 'size');
+    refuseOwnFile(file);
     const image = await openImage(file);
     try {
       if (size !== undefined && size < image.size) {

@@ -52,15 +52,12 @@ const pathsIn = (directory: string) => ({
 
 /** @returns the format; @throws {@link PoolError} `ERR_NOT_A_POOL` */
 export function formatOf(directory: string): PoolFormat {
-  const not = (why: string) =>
-    new PoolError(
-      'ERR_NOT_A_POOL',
-      `${quoted(directory)} is no pool: ${why}; make one with: thin-pool create ${directory}`,
-    );
+  const not = (why: string, whatToDo = `make one with: thin-pool create ${directory}`) =>
+    new PoolError('ERR_NOT_A_POOL', `${quoted(directory)} is no pool: ${why}; ${whatToDo}`);
   const paths = pathsIn(directory);
   const found = statSync(directory, { throwIfNoEntry: false });
   if (found === undefined) throw not('it does not exist');
-  if (!found.isDirectory()) throw not('it is not a directory');
+  if (!found.isDirectory()) throw not('it is not a directory', 'name the directory of a pool');
   let metadata: ReturnType<typeof statSync> | undefined;
   try {
     metadata = statSync(paths.metadata, { throwIfNoEntry: false });
@@ -94,6 +91,18 @@ export function poolAround(path: string): string | undefined {
     return folder === pathsIn(above).metadata && isPool(above) ? above : undefined;
   } catch {
     return undefined; // there is no such folder
+  }
+}
+
+/** The pool that keeps its data or metadata in a file, by whatever name it is called. */
+export function poolOfFile(path: string): string | undefined {
+  try {
+    const file = realpathSync(path);
+    const isOf = (pool: string): boolean =>
+      isPool(pool) && Object.values(pathsIn(pool)).some((own) => own === file || own === dirname(file));
+    return [dirname(file), dirname(dirname(file))].find(isOf);
+  } catch {
+    return undefined; // there is no such file
   }
 }
 

@@ -7,7 +7,7 @@ import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { AllocationExtent, DataDevice } from '@pdata/device';
 import { SECTOR_SIZE } from '@pdata/device';
-import { poolAround } from '../pool/pool-directory.js';
+import { poolAround, poolOfFile } from '../pool/pool-directory.js';
 import { fileError, PoolError, quoted } from '../words/pool-error.js';
 
 /** As much of a device as content is read from. */
@@ -15,6 +15,16 @@ export type ImageSource = Pick<DataDevice, 'size' | 'read' | 'allocation' | 'clo
   /** Bytes, before they were filled up to whole sectors. */
   readonly fileSize: number;
 };
+
+/** @throws {@link PoolError} when a pool keeps its data or metadata there: whoever names it means one of its volumes */
+export function refuseOwnFile(path: string): void {
+  const pool = poolOfFile(path);
+  if (pool === undefined) return;
+  throw new PoolError(
+    'ERR_FILE',
+    `${quoted(path)} belongs to the pool ${quoted(pool)} and is no disk image: export one of its volumes and import that`,
+  );
+}
 
 /** @throws {@link PoolError} when it cannot be opened, or is empty */
 export async function openImage(path: string): Promise<ImageSource> {

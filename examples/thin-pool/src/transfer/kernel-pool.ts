@@ -5,7 +5,7 @@
  * that does not check is refused, since a copy would only carry the damage on.
  */
 import type { MetadataDevice } from '@pdata/device';
-import { BLOCK_SIZE, CorruptBlockError } from '@pdata/device';
+import { BLOCK_SIZE, CorruptBlockError, StoreError } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
 import { checkThin, NotFormattedError, ThinMetadata } from '@pdata/thin';
 import { POOL_KEY } from '../catalogue/records.js';
@@ -25,6 +25,7 @@ const BLOCKS_AT_ONCE = 256;
 export async function importPool(directory: string, images: KernelImages, format: PoolFormat): Promise<void> {
   const source = openFileMetadataDevice(images.metadata, { mode: 'read' });
   try {
+    if (!holdsMetadata(source)) refuseSwapped(images);
     refuseDamaged(source, images.metadata);
     const dataSize = dataSizeOf(source);
     const data = await openImage(images.data);
@@ -118,6 +119,36 @@ function dataSizeToExport({ metadata, data }: PoolParts): number {
     if (error instanceof CorruptBlockError || error instanceof NotFormattedError) return data.size;
     throw error;
   }
+}
+
+/** Whether there is at least a superblock to begin with. */
+function holdsMetadata(device: MetadataDevice): boolean {
+  try {
+    dataSizeOf(device);
+    return true;
+  } catch (error) {
+    if (error instanceof StoreError) return false;
+    throw error;
+  }
+}
+
+function refuseSwapped({ metadata, data }: KernelImages): void {
+  let other: MetadataDevice;
+  try {
+    other = openFileMetadataDevice(data, { mode: 'read' });
+  } catch (error) {
+    if (error instanceof StoreError) return; // what is wrong with it is told by who reads it as data
+    throw error;
+  }
+  try {
+    if (!holdsMetadata(other)) return;
+  } finally {
+    other.close();
+  }
+  throw new PoolError(
+    'ERR_FILE',
+    `metadata and data are swapped: ${quoted(data)} holds the metadata of a pool, and ${quoted(metadata)} does not`,
+  );
 }
 
 function refuseDamaged(device: MetadataDevice, name: string): void {

@@ -47,7 +47,7 @@ export function parseSize(text: string, what = 'the size'): number {
 /** A volume's size: whole sectors, not 0. Returns it. */
 export function checkVolumeSize(size: number): number {
   if (!Number.isSafeInteger(size) || size < 0) throw new PoolError('ERR_SIZE', `${size} is no size in bytes`);
-  if (size === 0) throw new PoolError('ERR_SIZE', 'the size is 0: a volume has at least one sector of 512 bytes');
+  if (size === 0) throw new PoolError('ERR_SIZE', 'the size is 0: at least one sector of 512 bytes is needed');
   if (size % SECTOR_SIZE !== 0) {
     const up = Math.ceil(size / SECTOR_SIZE) * SECTOR_SIZE;
     throw new PoolError('ERR_SIZE', `the size ${size} is not whole sectors of 512 bytes; the next that is: ${up}`);

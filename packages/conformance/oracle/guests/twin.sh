@@ -5,12 +5,12 @@ dmsetup create data --table "0 134217728 zero"
 DATA_DEVICE=/dev/mapper/data
 export IOGEN_DIRECT=1
 VOLUME=134217728
-RANGE=$((66000 * 65536))
+RANGE=$((40000 * 65536))
 pool $VOLUME 128 skip_block_zeroing
 message "create_thin 0"; volume 0 $VOLUME
 # Deep enough for a root that was split twice, then thinned out.
 random seq 0 1 0 65536 0 $RANGE
-random discard 0 2 60 67108864 0 $RANGE
+random discard 0 2 36 67108864 0 $RANGE
 for i in 1 2 3 4 5; do snapshot $i 0; random write 0 1$i 300 65536 0 $RANGE; done
 volume 3 $VOLUME; random write 3 3 800 65536 0 $RANGE
 message "reserve_metadata_snap"

@@ -192,4 +192,17 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
       },
     ],
   },
+  {
+    id: '8b3fd1f5',
+    what: 'a clone commits before its destination is durable',
+    file: 'packages/clone/test/engine-model.test.ts',
+    test: 'has after each loss of power what was flushed (8b3fd1f5)',
+    planted: [
+      {
+        file: 'packages/clone/src/engine/clone-core.ts',
+        replace: "      operation = 'flush the destination device';\n      await this.destination.flush();\n",
+        by: '',
+      },
+    ],
+  },
 ];

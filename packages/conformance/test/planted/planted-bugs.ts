@@ -144,4 +144,20 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       },
     ],
   },
+  {
+    name: 'a clone that commits before its destination is durable (8b3fd1f5)',
+    subject: 'clone',
+    edits: [
+      {
+        file: 'packages/clone/src/engine/clone-core.ts',
+        replace: "      operation = 'flush the destination device';\n      await this.destination.flush();\n",
+        by: '',
+      },
+    ],
+  },
+  {
+    name: 'a clone whose destination does not flush',
+    subject: 'clone',
+    disguise: { data: (device) => new FlushlessDataDevice(device) },
+  },
 ];

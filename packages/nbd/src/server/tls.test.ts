@@ -1,9 +1,9 @@
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { MemoryDataDevice } from '@pdata/device';
+import { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { RawClient } from '../../test/raw-client.js';
 import { expectBytes, MIB, patternBytes, serve, until } from '../../test/served.js';
-import { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from '../../test/test-certificate.js';
 import { COMMAND, OPTION, OPTION_REPLY } from '../protocol/constants.js';
 import { encodeInfoRequest, encodeMetaContextRequest, encodeOption } from '../protocol/options.js';
 import type { NbdServer } from './nbd-server.js';

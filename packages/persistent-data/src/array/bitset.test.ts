@@ -29,6 +29,24 @@ it('keeps bit r as bit r mod 64 of word floor(r / 64), across two array blocks',
   expect(auditArrays(store.tm, [root]).arrayBlocks.length).toBe(2);
 });
 
+describe('whole words at once', () => {
+  it('are set in any range, across array blocks, and keep the bits that are there', () => {
+    const store = new TestStore(256);
+    const set = Bitset.create(store.tm, 40_961);
+    for (const bit of [3, 32_574, 40_960]) set.set(bit); // the last of them is still in memory
+    const bits = new Uint32Array(2 * 641);
+    bits[2 * 508 + 1] = 0x80000000; // 32 575
+    bits[2 * 509] = 1; // 32 576
+    bits[2 * 507] = 1; // not in the range
+    set.setInWords(bits, 508, 641);
+    expect(bitsOf(set)).toEqual([3, 32_574, 32_575, 32_576, 40_960]);
+    expect(auditArrays(store.tm, [set.root]).arrayBlocks).toHaveLength(2);
+    set.setInWords(bits, 507, 507);
+    expect(set.countSet()).toBe(5);
+    expect(() => set.setInWords(bits, 640, 642)).toThrow(RangeError);
+  });
+});
+
 describe('the word in memory', () => {
   it('reaches the array when another word is changed, and by a flush', () => {
     const store = new TestStore(256);

@@ -17,6 +17,7 @@
 import type { ValueType } from '../btree/value-type.js';
 import type { TransactionManager } from '../transaction/transaction-manager.js';
 import { PersistentArray } from './array.js';
+import { lowestBit, popCount } from './half-words.js';
 
 /** 64 bits: `low` has bits 0 to 31, `high` 32 to 63. Each is a whole number from 0 to 2^32 - 1. */
 export interface Word {
@@ -108,6 +109,32 @@ export class Bitset {
   /** As {@link set}, the other way. */
   clear(bit: number): void {
     this.#change(bit, false);
+  }
+
+  /**
+   * Sets, in words `firstWord` to `endWord` (exclusive), the bits that `bits` has set: its elements 2w and 2w + 1 are the low and
+   * the high half of word w. Each block is looked for once, not each word. Flushes, and so may move `root`.
+   * @throws RangeError for words outside the set; {@link NoSpaceError}, {@link CorruptBlockError}
+   */
+  setInWords(bits: Uint32Array, firstWord: number, endWord: number): void {
+    this.flush();
+    const words = this.#words;
+    const { blocks } = words.tm;
+    for (let wordNr = firstWord; wordNr < endWord; ) {
+      words.refuseIndex(wordNr);
+      words.refuseIndex(endWord - 1);
+      const end = Math.min(endWord, words.endOfBlock(wordNr));
+      blocks.enter();
+      try {
+        const { view } = words.locateToChange(wordNr);
+        for (let { at } = words; wordNr < end; wordNr++, at += 8) {
+          view.setUint32(at, view.getUint32(at, true) | (bits[2 * wordNr] as number), true);
+          view.setUint32(at + 4, view.getUint32(at + 4, true) | (bits[2 * wordNr + 1] as number), true);
+        }
+      } finally {
+        blocks.leave();
+      }
+    }
   }
 
   /** Writes the word in memory, if it was changed. Returns the root: what the superblock is to say. */
@@ -275,14 +302,6 @@ const bitsFrom = (from: number): Word => ({
 
 /** The bits of a set's last word that are none of its bits. */
 const pastTheEnd = (nrBits: number): Word => (nrBits % WORD_BITS === 0 ? NO_BITS : bitsFrom(nrBits % WORD_BITS));
-
-const lowestBit = (half: number): number => 31 - Math.clz32(half & -half);
-
-function popCount(half: number): number {
-  const pairs = half - ((half >>> 1) & 0x55555555);
-  const nibbles = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
-  return Math.imul((nibbles + (nibbles >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
-}
 
 function refuseLength(nrBits: number): void {
   if (!Number.isSafeInteger(nrBits) || nrBits < 0)

@@ -449,14 +449,6 @@ it.each([Number.NaN, -1, 0.5])('refuses a cache of %d blocks, rather than take a
   expect(() => new BlockManager(new MemoryMetadataDevice({ nrBlocks: 3 }), { cacheBlocks })).toThrow(RangeError);
 });
 
-it('knows an unformatted device by block 0, past the cache', () => {
-  const memory = new MemoryMetadataDevice({ nrBlocks: 3 });
-  const blocks = new BlockManager(memory);
-  expect(blocks.isZero(0)).toBe(true);
-  memory.bytes[4095] = 1;
-  expect(blocks.isZero(0)).toBe(false);
-});
-
 it('forgets every change with drop()', () => {
   const { blocks, kind, memory } = filled(100);
   for (let nr = 0; nr < 20; nr++) setU64At(blocks.write(nr, kind).view, 16, 0);

@@ -169,13 +169,6 @@ export class BlockManager {
     }
   }
 
-  /** Whether all bytes of block `nr` are zero: an unformatted device, if it is block 0. Read past the cache, unchecked. */
-  isZero(nr: number): boolean {
-    const bytes = new Uint8Array(BLOCK_SIZE);
-    this.device.read(nr, bytes);
-    return bytes.every((byte) => byte === 0);
-  }
-
   /** Writes every dirty block, then makes all of it durable. After an error nothing is known; the transaction is to be aborted. */
   flush(): void {
     this.#refuseIfReadOnly();

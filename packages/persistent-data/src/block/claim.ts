@@ -19,3 +19,14 @@ export function claimDevice(device: MetadataDevice): () => void {
   claimed.add(device);
   return () => claimed.delete(device);
 }
+
+/** Opens `device` for its one writer, who is handed what gives it up; given up at once when `open` throws. Readers need none. */
+export function withWriterClaim<T>(device: MetadataDevice, open: (unclaim: () => void) => T): T {
+  const unclaim = device.readOnly ? () => {} : claimDevice(device);
+  try {
+    return open(unclaim);
+  } catch (error) {
+    unclaim();
+    throw error;
+  }
+}

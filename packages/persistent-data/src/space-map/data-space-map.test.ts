@@ -1,10 +1,10 @@
 import { CorruptBlockError } from '@pdata/device';
+import { SparseMetadataDevice } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { layersOf } from '../../test/nodes.js';
 import { SmallTarget } from '../../test/small-target.js';
 import { itBehavesLikeASpaceMap } from '../../test/space-map-contract.js';
 import { DataMapUnderTest } from '../../test/space-maps-under-test.js';
-import { SparseMetadataDevice } from '../../test/sparse-metadata-device.js';
 import { BTree } from '../btree/tree.js';
 import { NoSpaceError } from '../transaction/errors.js';
 import { DataSpaceMap, indexEntryType } from './data-space-map.js';

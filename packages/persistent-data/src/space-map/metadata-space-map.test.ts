@@ -1,11 +1,10 @@
 import { InvariantError } from '@pdata/device';
-import { seededRandom } from '@pdata/testing';
+import { SparseMetadataDevice, seededRandom } from '@pdata/testing';
 import { describe, expect, it, vi } from 'vitest';
 import { auditIndexBlock } from '../../test/audit.js';
 import { SmallTarget, superblockValidator } from '../../test/small-target.js';
 import { itBehavesLikeASpaceMap } from '../../test/space-map-contract.js';
 import { MetadataMapUnderTest } from '../../test/space-maps-under-test.js';
-import { SparseMetadataDevice } from '../../test/sparse-metadata-device.js';
 import { BTree } from '../btree/tree.js';
 import { NoSpaceError } from '../transaction/errors.js';
 import { BitmapCounts, refCountType } from './bitmap-counts.js';
@@ -44,7 +43,7 @@ describe('creating', () => {
     );
     under.audit(new Map());
     expect(map.nrFree).toBe(map.nrBlocks - nrUsed);
-    expect(under.device.nrWritten).toBe(nrUsed);
+    expect(under.device.blocks.size).toBe(nrUsed);
   });
 
   it('counts 2 048 blocks with 8 in use as 16 312 free entries: those behind the end are free, too', () => {

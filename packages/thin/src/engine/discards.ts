@@ -10,12 +10,12 @@
  *
  * Format: docs/format/thin.md, section 9.1.
  */
+import { othersTurn, type QueueEntry } from '@pdata/device/engine';
 import { NoSpaceError } from '@pdata/persistent-data';
 import type { ThinMetadata } from '../metadata/thin-metadata.js';
 import { runsOf, unused } from './data-runs.js';
 import type { OpenThin } from './open-thin.js';
 import type { PoolCore } from './pool-core.js';
-import type { QueueEntry } from './request-queue.js';
 
 /** Blocks worked on at once: 64 MiB of the smallest. */
 const WINDOW = 1024;
@@ -38,11 +38,6 @@ export async function unmapBlocks(core: PoolCore, thin: OpenThin, begin: number,
     at = nextMapped(core.metadata, thin.thinId, windowEnd, end);
   }
 }
-
-const othersTurn = (): Promise<void> =>
-  new Promise((resolve) => {
-    setTimeout(resolve, 0);
-  });
 
 /** The first mapped block of `begin`..`end`; `end` when there is none. */
 export function nextMapped(metadata: ThinMetadata, thinId: number, begin: number, end: number): number {

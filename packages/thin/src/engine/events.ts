@@ -1,4 +1,5 @@
 /** What a pool tells whoever listens. A listener that throws disturbs neither the pool nor the other listeners. */
+import type { Listener } from '@pdata/device/engine';
 import type { PoolMode } from './pool-mode.js';
 
 export interface ThinPoolEvents {
@@ -19,30 +20,4 @@ export interface ThinPoolEvents {
   readonly error: { readonly operation: string; readonly error: unknown };
 }
 
-export type ThinPoolListener<E extends keyof ThinPoolEvents> = (event: ThinPoolEvents[E]) => void;
-
-export class PoolEvents {
-  readonly #listeners = new Map<keyof ThinPoolEvents, Set<ThinPoolListener<never>>>();
-
-  /** Returns what takes the listener off again. */
-  on<E extends keyof ThinPoolEvents>(event: E, listener: ThinPoolListener<E>): () => void {
-    let listeners = this.#listeners.get(event);
-    if (listeners === undefined) {
-      listeners = new Set();
-      this.#listeners.set(event, listeners);
-    }
-    const own: ThinPoolListener<E> = (happened) => listener(happened); // one that is added twice is called twice
-    listeners.add(own);
-    return () => listeners.delete(own);
-  }
-
-  emit<E extends keyof ThinPoolEvents>(event: E, happened: ThinPoolEvents[E]): void {
-    for (const listener of this.#listeners.get(event) ?? []) {
-      try {
-        (listener as ThinPoolListener<E>)(happened);
-      } catch {
-        // A listener's bug must not become a pool's: it may be in the middle of a transaction.
-      }
-    }
-  }
-}
+export type ThinPoolListener<E extends keyof ThinPoolEvents> = Listener<ThinPoolEvents, E>;

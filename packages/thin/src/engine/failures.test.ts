@@ -1,17 +1,8 @@
 /** What is left when devices fail: docs/format/thin.md, section 8. */
 import { ClosedError, MemoryDataDevice, MemoryMetadataDevice, ReadOnlyError } from '@pdata/device';
-import { FaultyDataDevice, FaultyMetadataDevice } from '@pdata/testing';
+import { FaultyDataDevice, FaultyMetadataDevice, ManualTimers } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
-import {
-  BLOCK,
-  bytesOf,
-  closeSound,
-  ManualTimers,
-  newEnginePool,
-  quiet,
-  rejection,
-  shown,
-} from '../../test/engine-pools.js';
+import { BLOCK, bytesOf, closeSound, newEnginePool, quiet, rejection, shown } from '../../test/engine-pools.js';
 import { expectSound } from '../../test/pool.js';
 import type { ThinPoolEvents } from './events.js';
 import type { ThinPoolOptions } from './options.js';

@@ -8,9 +8,10 @@
  *
  * Format: docs/format/thin.md, section 4, with the texts of the errors.
  */
+import { type MessageErrno, wholeNumberIn, wordsOf } from '@pdata/device/engine';
 import { MAX_THIN_ID } from '../format/limits.js';
 import { DeviceExistsError, MetadataSnapshotError, NoSuchDeviceError, TransactionIdError } from '../metadata/errors.js';
-import { type MessageErrno, PoolMessageError, PoolModeError, VolumeInUseError } from './errors.js';
+import { PoolMessageError, PoolModeError, VolumeInUseError } from './errors.js';
 import { canChange, type PoolMode } from './pool-mode.js';
 
 /** What messages do to a pool, each without its commit. */
@@ -72,7 +73,7 @@ const MESSAGES: Readonly<Record<string, Message>> = {
 
 /** Does what the message says; the commit is the caller's. Rejects with a {@link PoolMessageError}. */
 export async function sendMessage(pool: PoolChanges, mode: PoolMode, line: string): Promise<void> {
-  const words = line.split(/\s+/).filter((word) => word !== '');
+  const words = wordsOf(line);
   if (!canChange(mode)) {
     throw new PoolMessageError('EOPNOTSUPP', ['unable to service pool target messages in READ_ONLY or FAIL mode']);
   }
@@ -130,7 +131,3 @@ function transactionIdIn(word: string | undefined, what: string): bigint {
     throw new PoolMessageError('EINVAL', [`set_transaction_id message: Unrecognised ${what} ${word}.`]);
   return id;
 }
-
-/** Decimal, as the kernel reads numbers: digits, perhaps a plus before them. */
-const wholeNumberIn = (word = ''): bigint | undefined =>
-  /^\+?\d{1,40}$/.test(word) ? BigInt(word.replace('+', '')) : undefined;

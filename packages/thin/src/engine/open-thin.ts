@@ -1,6 +1,5 @@
 /** A thin device while volumes of it are open: what they share, however many there are. */
-import { Gate } from './gate.js';
-import { RequestQueue } from './request-queue.js';
+import { Gate, RequestQueue } from '@pdata/device/engine';
 
 export class OpenThin {
   readonly thinId: number;

@@ -3,6 +3,7 @@
  *
  * Format: docs/format/thin.md, sections 7 to 10.
  */
+import { LONGEST_TIMER, systemTimers, type Timers } from '@pdata/device/engine';
 
 export interface ThinPoolOptions {
   /** Sectors; when given to `open`, the metadata must have been formatted with the same. */
@@ -32,11 +33,6 @@ export interface ThinPoolOptions {
   readonly timers?: Timers;
 }
 
-export interface Timers {
-  set(work: () => void, ms: number): unknown;
-  clear(timer: unknown): void;
-}
-
 export type PoolSettings = Required<Omit<ThinPoolOptions, 'dataBlockSize' | 'cacheBlocks'>>;
 
 export function settingsOf(options: ThinPoolOptions): PoolSettings {
@@ -57,21 +53,8 @@ export function settingsOf(options: ThinPoolOptions): PoolSettings {
       throw new RangeError(`${name} is a whole number, at least 0, not ${value}`);
   }
   for (const name of ['noSpaceTimeout', 'commitPeriod'] as const) {
-    // Longer ones would be taken for 1 ms.
-    if (settings[name] > 2 ** 31 - 1)
-      throw new RangeError(`${name} is at most ${2 ** 31 - 1} ms, not ${settings[name]}`);
+    if (settings[name] > LONGEST_TIMER)
+      throw new RangeError(`${name} is at most ${LONGEST_TIMER} ms, not ${settings[name]}`);
   }
   return settings;
 }
-
-const systemTimers: Timers = {
-  set(work, ms) {
-    const timer: unknown = setTimeout(work, ms);
-    // A pool that waits to commit must not keep a program from ending; close() commits.
-    if (typeof timer === 'object' && timer !== null && 'unref' in timer && typeof timer.unref === 'function') {
-      timer.unref();
-    }
-    return timer;
-  },
-  clear: (timer) => clearTimeout(timer as Parameters<typeof clearTimeout>[0]),
-};

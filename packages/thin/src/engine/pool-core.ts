@@ -16,19 +16,24 @@
  * Format: docs/format/thin.md, sections 6 to 9.
  */
 import { ClosedError, type DataDevice, type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
+import {
+  AbortedChangesError,
+  BlockBuffers,
+  CommitTimer,
+  Gate,
+  inWords,
+  Listeners,
+  SharedRun,
+} from '@pdata/device/engine';
 import { MAX_METADATA_BLOCKS, NoSpaceError } from '@pdata/persistent-data';
 import { CommitError, ResizeError } from '../metadata/errors.js';
 import { type OpenThinMetadataOptions, ThinMetadata } from '../metadata/thin-metadata.js';
-import { BlockBuffers } from './block-buffers.js';
-import { CommitTimer } from './commit-timer.js';
-import { AbortedChangesError, PoolModeError } from './errors.js';
-import { PoolEvents } from './events.js';
+import { PoolModeError } from './errors.js';
+import type { ThinPoolEvents } from './events.js';
 import { FreedBlocks } from './freed-blocks.js';
-import { Gate } from './gate.js';
 import type { OpenThin } from './open-thin.js';
 import type { PoolSettings } from './options.js';
 import { canChange, modeInWords, type PoolMode } from './pool-mode.js';
-import { SharedRun } from './shared-run.js';
 import { SpaceWaiters } from './space-waiters.js';
 
 /** Bytes; data blocks are copied in pieces of at most so many. */
@@ -43,7 +48,7 @@ const ENOUGH_RESERVE = 2 * MOST_OF_A_CHANGE;
 export class PoolCore {
   readonly data: DataDevice;
   readonly settings: PoolSettings;
-  readonly events = new PoolEvents();
+  readonly events = new Listeners<ThinPoolEvents>();
   /** Bytes of a data block. */
   readonly blockSize: number;
   /** Thin devices with open volumes. */
@@ -511,5 +516,3 @@ export class PoolCore {
     });
   }
 }
-
-export const inWords = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -13,9 +13,9 @@
  * Format: docs/format/thin.md, section 9.
  */
 import type { DataDevice } from '@pdata/device';
+import { AbortedChangesError } from '@pdata/device/engine';
 import { NoSpaceError } from '@pdata/persistent-data';
 import type { Mapping } from '../metadata/mappings.js';
-import { AbortedChangesError } from './errors.js';
 import type { PoolCore } from './pool-core.js';
 import type { VolumeAccess } from './volume-access.js';
 

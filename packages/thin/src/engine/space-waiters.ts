@@ -3,8 +3,8 @@
  *
  * Format: docs/format/thin.md, section 8, `no_space_timeout`.
  */
+import type { Timers } from '@pdata/device/engine';
 import { NoSpaceError } from '@pdata/persistent-data';
-import type { Timers } from './options.js';
 
 interface Waiter {
   readonly owner: object;

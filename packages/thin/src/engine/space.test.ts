@@ -1,12 +1,12 @@
 /** Out of data space, out of metadata space, low water marks, growth: docs/format/thin.md, sections 6 to 8. */
 import { MemoryDataDevice, MemoryMetadataDevice } from '@pdata/device';
+import { ManualTimers } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import {
   BLOCK,
   bytesOf,
   closeSound,
   type EnginePool,
-  ManualTimers,
   newEnginePool,
   quiet,
   rejection,

@@ -3,7 +3,7 @@
  *
  * Format: docs/format/thin.md, section 11.
  */
-import { StoreError } from '@pdata/device';
+import { lineOrError } from '@pdata/device/engine';
 import type { PoolCore } from './pool-core.js';
 import { canChange, type PoolMode } from './pool-mode.js';
 
@@ -73,16 +73,6 @@ export function poolStatus(core: PoolCore): PoolStatus {
 export function poolStatusLine(core: PoolCore): string {
   core.refuseClosed();
   return core.mode === 'fail' ? 'Fail' : lineOrError(() => poolLine(core));
-}
-
-/** The kernel's answer when a number cannot be read. */
-function lineOrError(line: () => string): string {
-  try {
-    return line();
-  } catch (error) {
-    if (error instanceof StoreError) return 'Error';
-    throw error;
-  }
 }
 
 function poolLine(core: PoolCore): string {

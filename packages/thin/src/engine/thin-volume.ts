@@ -22,11 +22,12 @@ import {
   type WriteOptions,
   type WriteZeroesOptions,
 } from '@pdata/device';
+import { AbortedChangesError, allEnded, inWords } from '@pdata/device/engine';
 import { readInBlock, writeInBlock, zeroInBlock } from './block-io.js';
 import { unmapBlocks } from './discards.js';
-import { AbortedChangesError, PoolModeError } from './errors.js';
+import { PoolModeError } from './errors.js';
 import type { OpenThin } from './open-thin.js';
-import { inWords, type PoolCore } from './pool-core.js';
+import type { PoolCore } from './pool-core.js';
 import { canChange } from './pool-mode.js';
 import { type ThinStatus, thinStatus, thinStatusLine } from './status.js';
 import type { VolumeAccess } from './volume-access.js';
@@ -382,13 +383,6 @@ export class ThinVolume implements DataDevice {
     }
     appendExtent(extents, at, end - at, 'hole');
     return end;
-  }
-}
-
-/** Fails when all have ended, with the first error. */
-async function allEnded(parts: readonly Promise<unknown>[]): Promise<void> {
-  for (const result of await Promise.allSettled(parts)) {
-    if (result.status === 'rejected') throw result.reason;
   }
 }
 

@@ -28,15 +28,12 @@
  * Format: docs/format/thin.md, section 1.
  */
 
-import { CorruptBlockError } from '@pdata/device';
 import {
   type Block,
-  type BlockValidator,
-  checkChecksum,
   readSpaceMapRoot,
   type SpaceMapRoot,
-  sealHomeAndChecksum,
   setU64At,
+  superblockValidator,
   u64At,
   writeSpaceMapRoot,
 } from '@pdata/persistent-data';
@@ -45,10 +42,8 @@ export const THIN_MAGIC = 27022010;
 export const THIN_VERSION = 2;
 export const THIN_SUPERBLOCK_CHECKSUM_XOR = 160774;
 export const NEEDS_CHECK = 1;
-const STRUCTURE = 'thin superblock';
 const AT = {
   flags: 4,
-  blockNr: 8,
   uuid: 16,
   magic: 32,
   version: 40,
@@ -135,18 +130,4 @@ export function writeThinSuperblock({ view, bytes }: Block, superblock: ThinSupe
   view.setUint32(AT.incompatFlags, superblock.incompatFlags, true);
 }
 
-/** Home number, magic, checksum: the order, and so the finding, of the kernel. */
-export const thinSuperblockValidator: BlockValidator = {
-  structure: STRUCTURE,
-  check(block) {
-    const refuse = (field: 'blockNr' | 'magic', expected: number): never => {
-      const exact = block.view.getBigUint64(AT[field], true);
-      const found = exact <= Number.MAX_SAFE_INTEGER ? Number(exact) : exact;
-      throw new CorruptBlockError({ structure: STRUCTURE, blockNr: block.nr, field, found, expected });
-    };
-    if (u64At(block.view, AT.blockNr) !== block.nr) refuse('blockNr', block.nr);
-    if (u64At(block.view, AT.magic) !== THIN_MAGIC) refuse('magic', THIN_MAGIC);
-    checkChecksum(block, STRUCTURE, THIN_SUPERBLOCK_CHECKSUM_XOR);
-  },
-  prepare: (block) => sealHomeAndChecksum(block, AT.blockNr, THIN_SUPERBLOCK_CHECKSUM_XOR),
-};
+export const thinSuperblockValidator = superblockValidator('thin superblock', THIN_MAGIC, THIN_SUPERBLOCK_CHECKSUM_XOR);

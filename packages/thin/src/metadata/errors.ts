@@ -1,17 +1,7 @@
 /** What can be wrong with a request to a pool's metadata, besides corrupt blocks, failing devices and lack of space. */
 import { StoreError } from '@pdata/device';
 
-/** The device holds no thin metadata: block 0 is all zero. */
-export class NotFormattedError extends StoreError {
-  override readonly name = 'NotFormattedError';
-  readonly code = 'ERR_NOT_FORMATTED';
-}
-
-/** The metadata uses features this version does not know, or asks for another data block size. */
-export class UnsupportedMetadataError extends StoreError {
-  override readonly name = 'UnsupportedMetadataError';
-  readonly code = 'ERR_UNSUPPORTED_METADATA';
-}
+export { CommitError, CommitRunningError, NotFormattedError, UnsupportedMetadataError } from '@pdata/persistent-data';
 
 export class DeviceExistsError extends StoreError {
   override readonly name = 'DeviceExistsError';
@@ -45,16 +35,4 @@ export class PoolTimeError extends StoreError {
 export class ResizeError extends StoreError {
   override readonly name = 'ResizeError';
   readonly code = 'ERR_RESIZE';
-}
-
-/** The commit did not reach the device. What is shown from here on is the last commit, read-only. `cause` says why. */
-export class CommitError extends StoreError {
-  override readonly name = 'CommitError';
-  readonly code = 'ERR_COMMIT';
-}
-
-/** A change, or another commit, was asked for while an asynchronous commit is on its way. Nothing has happened; await it first. */
-export class CommitRunningError extends StoreError {
-  override readonly name = 'CommitRunningError';
-  readonly code = 'ERR_COMMIT_RUNNING';
 }

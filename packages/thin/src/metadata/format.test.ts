@@ -1,9 +1,9 @@
 import { BLOCK_SIZE, MemoryMetadataDevice, ReadOnlyError } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
+import { SparseMetadataDevice } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { DATA_BLOCK_SIZE, expectSameBytes, expectSound, newPool, thrownBy } from '../../test/pool.js';
 import { type PoolImage, readPoolImage } from '../../test/pool-image.js';
-import { SparseMetadataDevice } from '../../test/sparse-device.js';
 import { ThinMetadata } from './thin-metadata.js';
 
 const rolesOf = ({ roles }: PoolImage): object => [...roles].sort(([a], [b]) => a - b);

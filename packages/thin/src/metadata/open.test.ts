@@ -58,7 +58,7 @@ describe('opening', () => {
     const refusal = thrownBy(() => ThinMetadata.open(new MemoryMetadataDevice({ nrBlocks: 64, name: 'pool' })));
     expect(refusal).toBeInstanceOf(NotFormattedError);
     expect(refusal.message).toBe(
-      'pool holds no thin metadata: its first block is empty; format it, or restore a dump into it',
+      'pool holds no thin metadata: its first block is empty; if a pool was here, restore a dump into it, else format it',
     );
   });
 

@@ -15,17 +15,19 @@
  *
  * Format: docs/format/thin.md, sections 2 to 7.
  */
-import { BLOCK_SIZE, ClosedError, type MetadataDevice, ReadOnlyError } from '@pdata/device';
+import { ClosedError, type MetadataDevice, ReadOnlyError } from '@pdata/device';
 import {
   AbortRequiredError,
   BlockManager,
   type BlockManagerOptions,
   CountRangeError,
-  claimDevice,
+  isUnformatted,
   MAX_COUNT,
   MAX_METADATA_BLOCKS,
   NoSpaceError,
   nrBitmapsFor,
+  wipeSuperblock,
+  withWriterClaim,
 } from '@pdata/persistent-data';
 import type { DeviceDetails } from '../format/device-details.js';
 import { checkDataBlockSize, metadataReserve } from '../format/limits.js';
@@ -86,11 +88,11 @@ export class ThinMetadata {
    * @throws {@link DeviceBusyError} when this process has the same device open for writing already
    */
   static open(device: MetadataDevice, options: OpenThinMetadataOptions = {}): ThinMetadata {
-    return withClaim(device, (unclaim) => {
+    return withWriterClaim(device, (unclaim) => {
       const blocks = new BlockManager(device, options);
-      if (device.nrBlocks === 0 || blocks.isZero(0)) {
+      if (isUnformatted(device)) {
         throw new NotFormattedError(
-          `${device.name} holds no thin metadata: its first block is empty; format it, or restore a dump into it`,
+          `${device.name} holds no thin metadata: its first block is empty; if a pool was here, restore a dump into it, else format it`,
         );
       }
       const state = PoolState.open(blocks);
@@ -111,11 +113,11 @@ export class ThinMetadata {
     const problem = checkDataBlockSize(dataBlockSize);
     if (problem !== undefined) throw new RangeError(`the data block size is ${problem}, not ${dataBlockSize}`);
     refuseNrDataBlocks(nrDataBlocks);
-    return withClaim(device, (unclaim) => {
+    return withWriterClaim(device, (unclaim) => {
       if (device.readOnly) throw new ReadOnlyError(`${device.name} is open for reading only and cannot be formatted`);
       refuseTooSmall(device);
       const blocks = new BlockManager(device, options);
-      wipeSuperblock(device, blocks);
+      wipeSuperblock(device);
       const state = PoolState.format(blocks, dataBlockSize);
       state.commit({ formatting: true });
       const metadata = new ThinMetadata(new PoolTransaction(blocks, state, unclaim, options.preCommit));
@@ -545,22 +547,4 @@ export class ThinMetadata {
       if (!fine(this.dataBlockCount(block))) throw new CountRangeError(`data block ${block} ${problem}`);
     }
   }
-}
-
-/** One writer a device: the claim is given up again when opening fails. Readers need none. */
-function withClaim(device: MetadataDevice, open: (unclaim: () => void) => ThinMetadata): ThinMetadata {
-  const unclaim = device.readOnly ? () => {} : claimDevice(device);
-  try {
-    return open(unclaim);
-  } catch (error) {
-    unclaim();
-    throw error;
-  }
-}
-
-/** An old superblock must not outlive the first of its blocks that is overwritten. */
-function wipeSuperblock(device: MetadataDevice, blocks: BlockManager): void {
-  if (blocks.isZero(0)) return;
-  device.write(0, new Uint8Array(BLOCK_SIZE));
-  device.flush();
 }

@@ -13,6 +13,31 @@ export interface RegisteredCommand {
 
 export const COMMANDS: readonly RegisteredCommand[] = [
   {
+    name: 'clone_check',
+    summary: 'check the metadata of a clone, and free leaked blocks',
+    load: async () => (await import('./clone-check.js')).cloneCheck,
+  },
+  {
+    name: 'clone_dump',
+    summary: 'print the metadata of a clone as XML or JSON',
+    load: async () => (await import('./clone-dump.js')).cloneDump,
+  },
+  {
+    name: 'clone_repair',
+    summary: 'save what can be read of the damaged metadata of a clone',
+    load: async () => (await import('./clone-repair.js')).cloneRepair,
+  },
+  {
+    name: 'clone_restore',
+    summary: 'write the metadata of a clone from XML',
+    load: async () => (await import('./clone-restore.js')).cloneRestore,
+  },
+  {
+    name: 'serve clone',
+    summary: 'serve an image over NBD at once, while it is copied',
+    load: async () => (await import('./serve-clone.js')).serveClone,
+  },
+  {
     name: 'serve thin',
     summary: 'serve the volumes of a thin pool over NBD',
     load: async () => (await import('./serve-thin.js')).serveThin,

@@ -22,7 +22,6 @@ export class PoolExports implements ExportSource {
   readonly #readOnly: boolean;
   readonly #sizes: ReadonlyMap<string, ServedSize>;
   readonly #volumes = new Set<ThinVolume>();
-  hasGivenUp = false;
 
   constructor(pool: ThinPool, sizes: readonly ServedSize[], readOnly: boolean) {
     this.#pool = pool;
@@ -63,7 +62,6 @@ export class PoolExports implements ExportSource {
 
   /** Closes what is still open: a write that waits for space, which may be for ever, is given up. */
   async giveUp(): Promise<void> {
-    this.hasGivenUp = true;
     await Promise.all(Array.from(this.#volumes, (volume) => volume.close()));
   }
 }

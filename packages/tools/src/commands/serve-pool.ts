@@ -4,12 +4,13 @@
  *
  * Format: docs/format/thin.md, sections 6 and 8.
  */
-import { statSync } from 'node:fs';
-import { type DataDevice, DeviceBusyError, DeviceOpenError, type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
-import { openFileDataDevice } from '@pdata/device/node';
+import { type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
 import { ThinMetadata, ThinPool, type ThinPoolOptions, UnsupportedMetadataError } from '@pdata/thin';
+import { isMetadataOf } from '../failure/foreign-content.js';
 import { ToolError } from '../failure/tool-error.js';
-import { inputStats, withInput } from '../io/metadata-input.js';
+import { inputStats, startOf } from '../io/metadata-input.js';
+import { withThinInput } from '../io/thin-input.js';
+import { closingAfter, refuseOneFile, withDataFile } from './serve-files.js';
 import type { ThinExtent } from './serve-sizes.js';
 
 export interface PoolFiles {
@@ -43,17 +44,21 @@ export async function withPool<T>(
   options: ThinPoolOptions & { readonly readOnly: boolean },
   work: (open: OpenPool) => Promise<T>,
 ): Promise<T> {
-  refuseOneFile(files);
+  refuseOneFile(
+    { metadata: files.metadata, data: files.data },
+    "give the pool's two devices (LVM: NAME_tmeta and NAME_tdata)",
+  );
+  refuseSwapped(files);
   const attempt = (readOnly: boolean): Promise<T | typeof TO_BE_CHECKED> => {
     const mode = readOnly ? 'read' : 'write';
-    return withInput(files.metadata, { mode, ofMetadataSnapshot: false, busy: POOL_IS_BUSY }, async (metadata) => {
+    return withThinInput(files.metadata, { mode, ofMetadataSnapshot: false, busy: POOL_IS_BUSY }, async (metadata) => {
       const known = lookAt(metadata);
       if (known.needsCheck && !readOnly) return TO_BE_CHECKED;
-      return withData(files.data, mode, async (data) => {
+      return withDataFile(files.data, mode, DATA_ADVICE, async (data) => {
         const look = { ...known, nrDataBlocksOfDevice: Math.floor(data.size / (known.dataBlockSize * SECTOR_SIZE)) };
         refuseTooSmall(files.data, look);
         const pool = await ThinPool.open(metadata, data, { ...options, readOnly });
-        return closing(pool, () => work({ pool, look, readOnly }));
+        return closingAfter(pool, () => work({ pool, look, readOnly }));
       });
     });
   };
@@ -66,18 +71,7 @@ const TO_BE_CHECKED = Symbol('the metadata has to be checked: it is opened again
 const POOL_IS_BUSY =
   'end what uses it first: deactivate the pool (LVM: lvchange -an VG/POOL), or stop the other server';
 
-/** Closes the pool, and so commits it. What `work` throws is worth more than what closing does then. */
-async function closing<T>(pool: ThinPool, work: () => Promise<T>): Promise<T> {
-  let outcome: T;
-  try {
-    outcome = await work();
-  } catch (error) {
-    await pool.close().catch(() => {});
-    throw error;
-  }
-  await pool.close();
-  return outcome;
-}
+const DATA_ADVICE = { what: 'data device', busy: POOL_IS_BUSY, insteadOfWriting: 'to read alone, give --read-only' };
 
 function lookAt(device: MetadataDevice): Omit<PoolLook, 'nrDataBlocksOfDevice'> {
   const metadata = opened(device);
@@ -106,31 +100,6 @@ function opened(device: MetadataDevice): ThinMetadata {
   }
 }
 
-async function withData<T>(path: string, mode: 'read' | 'write', work: (data: DataDevice) => Promise<T>): Promise<T> {
-  inputStats(path, 'data device');
-  const data = await openedData(path, mode);
-  try {
-    return await work(data);
-  } finally {
-    await data.close();
-  }
-}
-
-async function openedData(path: string, mode: 'read' | 'write'): Promise<DataDevice> {
-  try {
-    return await openFileDataDevice(path, { mode });
-  } catch (cause) {
-    if (cause instanceof DeviceBusyError)
-      throw new ToolError(cause.code, cause.message, { nextStep: POOL_IS_BUSY }, { cause });
-    if (!(cause instanceof DeviceOpenError)) throw cause;
-    const nextStep =
-      mode === 'read'
-        ? 'check the path, and that you have the permission to read it'
-        : 'check the path, and that you have the permission to write to it; to read alone, give --read-only';
-    throw new ToolError(cause.code, cause.message, { nextStep }, { cause });
-  }
-}
-
 function refuseTooSmall(path: string, { nrDataBlocks, nrDataBlocksOfDevice, dataBlockSize }: PoolLook): void {
   if (nrDataBlocksOfDevice >= nrDataBlocks) return;
   const bytes = nrDataBlocks * dataBlockSize * SECTOR_SIZE;
@@ -144,11 +113,15 @@ function refuseTooSmall(path: string, { nrDataBlocks, nrDataBlocksOfDevice, data
   );
 }
 
-function refuseOneFile({ metadata, data }: PoolFiles): void {
-  const [a, b] = [metadata, data].map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }));
-  const isOne = a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino && a.ino !== 0n;
-  if (!isOne && metadata !== data) return;
-  throw new ToolError('ERR_OPTION', `metadata and data are the same file: '${data}'`, {
-    nextStep: "give the pool's two devices (LVM: NAME_tmeta and NAME_tdata)",
+/** A first data block may hold metadata, of a pool in a volume; but not while the metadata device holds none. */
+function refuseSwapped({ metadata, data }: PoolFiles): void {
+  for (const [path, what] of [
+    [metadata, 'metadata device'],
+    [data, 'data device'],
+  ] as const)
+    inputStats(path, what);
+  if (isMetadataOf(startOf(metadata), 'thin') || !isMetadataOf(startOf(data), 'thin')) return;
+  throw new ToolError('ERR_OPTION', `metadata and data are swapped: '${data}' holds the metadata of a pool`, {
+    nextStep: `give them the other way round: --metadata ${data} --data ${metadata}`,
   });
 }

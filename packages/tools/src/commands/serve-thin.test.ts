@@ -8,6 +8,7 @@ import { ThinPool } from '@pdata/thin';
 import { describe, expect, it } from 'vitest';
 import { setNeedsCheck } from '../../test/damage.js';
 import { kernelImage, type Ran, runTool, scratchDirectory, writeImage } from '../../test/run-tool.js';
+import { type RunningService, startService } from '../../test/running-service.js';
 import { InterruptedError } from '../io/io.js';
 import { changedSince } from './serve-exports.js';
 
@@ -61,42 +62,15 @@ async function withPool(files: PoolFiles, work: (pool: ThinPool) => Promise<void
   metadata.close();
 }
 
-interface Served {
-  readonly uri: string;
-  /** What was printed until it listened. */
-  readonly stdout: string;
-  askForStatus(): void;
-  /** Asks it to end; what it came to. */
-  end(): Promise<Ran>;
-}
-
 /** Runs the command until it listens. Fails when it ends before. */
 async function serve({ metadata, data }: PoolFiles, ...options: string[]): Promise<Served> {
-  const interruption = new AbortController();
   const where = options.includes('--port') ? [] : ['--socket', newPath('socket')];
-  let stdout = '';
-  let askForStatus = (): void => {};
-  return new Promise((resolve, reject) => {
-    const ran = runTool(['serve', 'thin', '--metadata', metadata, '--data', data, ...where, ...options], {
-      signal: interruption.signal,
-      onStatusRequest: (listener) => {
-        askForStatus = listener;
-        return () => {};
-      },
-      out: (text) => {
-        stdout += text;
-        const uri = /listening on (\S+)/.exec(stdout)?.[1] ?? /"listening","uri":"([^"]+)"/.exec(stdout)?.[1];
-        if (uri === undefined) return;
-        const end = async (): Promise<Ran> => {
-          interruption.abort(new InterruptedError(15));
-          return { ...(await ran), stdout };
-        };
-        resolve({ uri, stdout, askForStatus: () => askForStatus(), end });
-      },
-    });
-    ran.then((result) => reject(new Error(`it ended: ${JSON.stringify({ ...result, stdout })}`)), reject);
-  });
+  const service = await startService(['serve', 'thin', '--metadata', metadata, '--data', data, ...where, ...options]);
+  return { ...service, stdout: service.stdout() };
 }
+
+/** `stdout` is what was printed until it listened. */
+type Served = Omit<RunningService, 'stdout'> & { readonly stdout: string };
 
 const open = (served: Served, exportName: string, contexts: string[] = []): Promise<NbdDataDevice> =>
   connectNbd(served.uri, { exportName, contexts });
@@ -353,6 +327,11 @@ describe('what cannot be served is refused, and nothing is written', () => {
     ['no data', (pool) => ({ ...pool, data: missing }), `Couldn't find input file '${missing}'`],
     ['a directory as metadata', (pool) => ({ ...pool, metadata: directory }), 'Not a block device or regular file'],
     ['a directory as data', (pool) => ({ ...pool, data: directory }), 'Not a block device or regular file'],
+    [
+      'metadata and data the wrong way round',
+      (pool) => ({ metadata: pool.data, data: pool.metadata }),
+      'metadata and data are swapped',
+    ],
     ['one file as both', (pool) => ({ ...pool, data: pool.metadata }), 'metadata and data are the same file'],
     [
       'XML as metadata',

@@ -7,26 +7,19 @@
  * Not here: the protocol (@pdata/nbd), what becomes of the requests (@pdata/thin).
  * Format: docs/format/thin.md, sections 8 and 11; docs/format/nbd.md.
  */
-import { resolve } from 'node:path';
-import { ClosedError, SECTOR_SIZE, StoreError } from '@pdata/device';
-import { formatNbdUri, NbdServer } from '@pdata/nbd';
+import { SECTOR_SIZE } from '@pdata/device';
+import type { ThinPool } from '@pdata/thin';
 import { flag, type OptionTable, repeatable, value } from '../command-line/option-table.js';
 import { anyText, oneOf } from '../command-line/value-types.js';
-import { FAILURE, SUCCESS } from '../exit-codes.js';
-import { failureReport } from '../failure/failure-report.js';
-import { ToolError } from '../failure/tool-error.js';
-import type { Io } from '../io/io.js';
 import { PDATA_VERSION } from '../version.js';
 import { defineCommand, jsonOption, quietOption } from './command.js';
 import { humanSize } from './human-size.js';
-import { addressOptions, type ServeAddress, serveAddress } from './serve-address.js';
+import { addressOptions } from './serve-address.js';
 import { PoolExports } from './serve-exports.js';
 import { type OpenPool, withPool } from './serve-pool.js';
+import { messageOf, runService, type Served, serveUntilStopped } from './serve-service.js';
 import { type ServedSize, servedSizes, sizeOfThin, volumeSize } from './serve-sizes.js';
-import { sparing, Teller } from './serve-teller.js';
-
-/** Milliseconds that clients have, at the end, for what they have begun. */
-const GRACE_MS = 5000;
+import type { Teller } from './serve-teller.js';
 
 const options = {
   metadata: value(anyText, {
@@ -83,16 +76,8 @@ Examples:
   nbdcopy 'nbd+unix:///7?socket=/tmp/pool.sock' volume-7.img
   pdata serve thin --metadata /dev/vg/pool_tmeta --data /dev/vg/pool_tdata --read-only --size 7=10G`,
   },
-  async ({ options: given, io, print, streamsDocument }) => {
-    const address = serveAddress(given);
-    io.catchInterrupts();
-    const teller = new Teller(io, {
-      tool: 'pdata serve thin',
-      json: given.json,
-      quiet: given.quiet,
-      print,
-      streamsDocument,
-    });
+  async (job) => {
+    const given = job.options;
     const features = new Set(given.feature);
     const poolOptions = {
       readOnly: given['read-only'],
@@ -101,131 +86,74 @@ Examples:
       noDiscardPassdown: features.has('no_discard_passdown'),
       errorIfNoSpace: features.has('error_if_no_space'),
     };
-    try {
-      const statusLine = await withPool({ metadata: given.metadata, data: given.data }, poolOptions, (open) => {
+    return runService(job, { tool: 'pdata serve thin', subject: 'pool' }, (service) =>
+      withPool({ metadata: given.metadata, data: given.data }, poolOptions, async (open) => {
         const { dataBlockSize, thins } = open.look;
         const sizes = servedSizes(thins, dataBlockSize * SECTOR_SIZE, {
           each: given.size,
           others: given['volume-size'],
         });
-        warnAbout(open, sizes, address, teller, { wasAsked: given['read-only'] });
-        return serve(open, sizes, address, io, teller);
-      });
-      teller.tell('status', { statusLine }, [`pool: ${statusLine}`]);
-      teller.end(SUCCESS, []);
-      return SUCCESS;
-    } catch (error) {
-      teller.end(error instanceof ToolError ? error.exitCode : FAILURE, [failureReport(error, io.isDebugging)]);
-      throw error;
-    }
+        warnAbout(open, sizes, service.teller, { wasAsked: given['read-only'] });
+        await serveUntilStopped(new ServedPool(open, sizes, service.teller), service);
+        if (!open.readOnly) await open.pool.commit();
+        return open.pool.statusLine();
+      }),
+    );
   },
 );
 
-/** Serves until the user asks to stop. @returns the pool's status line after the last commit */
-async function serve(
-  { pool, readOnly }: OpenPool,
-  sizes: readonly ServedSize[],
-  address: ServeAddress,
-  io: Io,
-  teller: Teller,
-): Promise<string> {
-  const stopped = new Promise<void>((resolve) => {
-    if (io.signal.aborted) resolve();
-    else io.signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-  const exports = new PoolExports(pool, sizes, readOnly);
-  const server = await listening(
-    exports,
-    address,
-    sparing(io, (line) => {
-      if (!exports.hasGivenUp) teller.warn(line);
-    }),
-  );
-  const forget = [
-    io.onStatusRequest(() => teller.tell('status', { statusLine: pool.statusLine() }, [`pool: ${pool.statusLine()}`])),
-    pool.on('mode', ({ to, reason }) => teller.warn(`the pool is in ${to.replaceAll('_', '-')} mode now: ${reason}`)),
-    pool.on('error', ({ operation, error }) => teller.warn(`${operation} failed: ${messageOf(error)}`)),
-  ];
-  try {
-    tellListening(server, sizes, address, teller);
-    await stopped;
-  } finally {
-    await ended(server, exports);
-    for (const end of forget) end();
+class ServedPool implements Served {
+  readonly exports: PoolExports;
+  readonly toCheck = 'the metadata (thin_check), and the devices that it and the data are on';
+  readonly #pool: ThinPool;
+  readonly #sizes: readonly ServedSize[];
+  readonly #teller: Teller;
+
+  constructor({ pool, readOnly }: OpenPool, sizes: readonly ServedSize[], teller: Teller) {
+    this.exports = new PoolExports(pool, sizes, readOnly);
+    this.#pool = pool;
+    this.#sizes = sizes;
+    this.#teller = teller;
   }
-  if (!readOnly) await pool.commit();
-  return pool.statusLine();
-}
 
-/** Ends the service: clients may finish what they have begun, but not for ever. */
-async function ended(server: NbdServer, exports: PoolExports): Promise<void> {
-  // What waits for space in the pool has no end of its own, and nothing else would keep the process from ending before it.
-  const impatient = setTimeout(() => void exports.giveUp().catch(() => {}), GRACE_MS);
-  try {
-    await server.close({ graceMs: GRACE_MS });
-  } catch (cause) {
-    const all: readonly unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
-    // A volume that was closed here cannot be flushed as the server would: the pool's last commit does it.
-    const causes = exports.hasGivenUp ? all.filter((error) => !(error instanceof ClosedError)) : all;
-    if (causes.length === 0) return;
-    throw new ToolError(
-      'ERR_FLUSH',
-      `what clients had written could not be made durable: ${causes.map(messageOf).join('; ')}`,
-      {
-        effect: 'what they had flushed before is there; what they wrote after that may be lost',
-        nextStep: 'check the metadata (thin_check), and the devices that it and the data are on',
-      },
-      { cause },
-    );
-  } finally {
-    clearTimeout(impatient);
+  statusLine(): string {
+    return this.#pool.statusLine();
   }
-}
 
-function tellListening(server: NbdServer, sizes: readonly ServedSize[], { tls }: ServeAddress, teller: Teller): void {
-  const { address } = server;
-  const target =
-    'socketPath' in address ? { socketPath: resolve(address.socketPath) } : { host: address.host, port: address.port };
-  const uri = (exportName?: string): string =>
-    formatNbdUri({ target, tls: tls !== undefined, ...(exportName === undefined ? {} : { exportName }) });
-  const exports = sizes.map(({ thinId, size, isGiven, mappedBlocks }) => ({
-    name: String(thinId),
-    size,
-    sizeIsGiven: isGiven,
-    mappedBlocks,
-    uri: uri(String(thinId)),
-  }));
-  teller.tell('listening', { uri: uri(), exports }, [
-    ...exports.map(
-      ({ uri, size, sizeIsGiven }) =>
-        `${uri} has ${size} bytes (${humanSize(BigInt(size))}${sizeIsGiven ? '' : ', as far as it is mapped'})`,
-    ),
-    ...(exports.length === 0 ? ['this pool has no volumes'] : []),
-    `listening on ${uri()}`,
-  ]);
-}
+  watch(): () => void {
+    const teller = this.#teller;
+    const forget = [
+      this.#pool.on('mode', ({ to, reason }) =>
+        teller.warn(`the pool is in ${to.replaceAll('_', '-')} mode now: ${reason}`),
+      ),
+      this.#pool.on('error', ({ operation, error }) => teller.warn(`${operation} failed: ${messageOf(error)}`)),
+    ];
+    return () => {
+      for (const each of forget) each();
+    };
+  }
 
-async function listening(
-  exports: PoolExports,
-  { listen, tls }: ServeAddress,
-  log: (line: string) => void,
-): Promise<NbdServer> {
-  try {
-    return await NbdServer.listen({
-      exports,
-      listen,
-      log,
-      ...(tls === undefined ? {} : { tls: { ...tls, mode: 'require' } }),
-    });
-  } catch (cause) {
-    const isOfTls = tls !== undefined && !(cause instanceof StoreError) && cause instanceof Error;
-    if (!isOfTls) throw cause;
-    throw new ToolError(
-      'ERR_OPTION',
-      `the certificate or the key cannot be used: ${cause.message}`,
-      { nextStep: 'give a certificate and the key that belongs to it, both as PEM, the key without a passphrase' },
-      { cause },
-    );
+  listening(uri: (exportName?: string) => string): void {
+    const exports = this.#sizes.map(({ thinId, size, isGiven, mappedBlocks }) => ({
+      name: String(thinId),
+      size,
+      sizeIsGiven: isGiven,
+      mappedBlocks,
+      uri: uri(String(thinId)),
+    }));
+    this.#teller.tell('listening', { uri: uri(), exports }, [
+      ...exports.map(
+        ({ uri, size, sizeIsGiven }) =>
+          `${uri} has ${size} bytes (${humanSize(BigInt(size))}${sizeIsGiven ? '' : ', as far as it is mapped'})`,
+      ),
+      ...(exports.length === 0 ? ['this pool has no volumes'] : []),
+      `listening on ${uri()}`,
+    ]);
+  }
+
+  /** What waits for space in the pool has no end of its own, and nothing else would keep the process from ending before it. */
+  giveUp(): Promise<void> {
+    return this.exports.giveUp();
   }
 }
 
@@ -233,7 +161,6 @@ async function listening(
 function warnAbout(
   { look, readOnly }: OpenPool,
   sizes: readonly ServedSize[],
-  { warning }: ServeAddress,
   teller: Teller,
   { wasAsked }: { wasAsked: boolean },
 ): void {
@@ -253,8 +180,4 @@ function warnAbout(
   for (const { thinId, size, isCutOff } of sizes) {
     if (isCutOff) teller.warn(`volume ${thinId} has data behind the ${size} bytes that it is served with`);
   }
-  if (warning !== undefined) teller.warn(warning);
 }
-
-const messageOf = (error: unknown): string =>
-  error instanceof StoreError || error instanceof Error ? error.message : String(error);

@@ -26,8 +26,9 @@ import { u64 } from '../command-line/value-types.js';
 import { FAILURE, SUCCESS } from '../exit-codes.js';
 import { ToolError } from '../failure/tool-error.js';
 import { drive } from '../io/drive.js';
-import { withInput } from '../io/metadata-input.js';
 import type { ProgressDisplay } from '../io/progress-display.js';
+import { withThinInput } from '../io/thin-input.js';
+import { counted, findingText, tellFigures, tellStages } from './check-report.js';
 import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
 import { given } from './given.js';
 
@@ -92,7 +93,7 @@ Examples:
     const ofMetadataSnapshot = options['metadata-snap'];
     const isRepair = options['auto-repair'] || options['clear-needs-check-flag'];
     const mode = isRepair ? 'write' : 'read';
-    return withInput(positional, { mode, ofMetadataSnapshot }, async (device) => {
+    return withThinInput(positional, { mode, ofMetadataSnapshot }, async (device) => {
       const { transactionId, freeBlocks } = readFigures(device, ofMetadataSnapshot);
       print(`TRANSACTION_ID=${transactionId}`);
       print(`METADATA_FREE_BLOCKS=${freeBlocks}`);
@@ -106,7 +107,7 @@ Examples:
       const common = {
         superblockOnly: options['super-block-only'],
         skipMappings: options['skip-mappings'],
-        onProgress: tellStages(progress),
+        onProgress: tellStages('Checking thin metadata', progress),
       };
       const work: Generator<CheckFinding, CheckSummary | RepairSummary> = isRepair
         ? repairThin(device, { ...common, ignoreNonFatal })
@@ -156,18 +157,6 @@ function superblockAt(device: MetadataDevice, blockNr: number): ThinSuperblock {
   return readThinSuperblock(block);
 }
 
-/** The titles of the real tool, and the bar. */
-function tellStages(progress: ProgressDisplay): ProgressDisplay['show'] {
-  let isFirst = true;
-  return (state) => {
-    if (state.stage === 'superblock') return;
-    if (isFirst) progress.title('Checking thin metadata');
-    isFirst = false;
-    progress.title(state.stage);
-    progress.show(state);
-  };
-}
-
 /** A root given as an option; refused as such when the device has no such block, which says nothing about the pool. */
 function rootOnDevice(device: MetadataDevice, option: string, blockNr: bigint | undefined): number | undefined {
   if (blockNr === undefined) return undefined;
@@ -179,16 +168,6 @@ function rootOnDevice(device: MetadataDevice, option: string, blockNr: bigint | 
   });
 }
 
-function findingText({ severity, structure, blockNr, thinId, message, effect, nextStep }: CheckFinding): string {
-  // Not said twice: many messages name the block, or the device, themselves.
-  const where = unlessIn(message, `block ${blockNr}`, blockNr);
-  const whose = unlessIn(message, `thin device ${thinId}`, thinId);
-  return `${severity}: ${structure}${where}${whose}: ${message}\n  effect: ${effect}\n  next step: ${nextStep}`;
-}
-
-const unlessIn = (message: string, words: string, known: number | undefined): string =>
-  known === undefined || message.includes(words) ? '' : `, ${words}`;
-
 function isAcceptable(summary: CheckSummary | RepairSummary, ignoreNonFatal: boolean): boolean {
   if (summary.fatal > 0) return false;
   if (ignoreNonFatal) return true;
@@ -197,14 +176,9 @@ function isAcceptable(summary: CheckSummary | RepairSummary, ignoreNonFatal: boo
 
 /** What it comes down to, in the real tool's words where it has any. */
 function tellVerdict(summary: CheckSummary | RepairSummary, progress: ProgressDisplay): void {
-  const { fatal, shape, leaks, findingsLeftOut, notices, needsCheck } = summary;
+  const { fatal, leaks, needsCheck } = summary;
   const say = (text: string): void => progress.line(text);
-  for (const { structure, message, effect, nextStep } of notices) {
-    say(`note: ${structure}: ${message}\n  effect: ${effect}\n  next step: ${nextStep}`);
-  }
-  if (findingsLeftOut > 0) say(`${findingsLeftOut} more findings were counted, but are not shown`);
-  if (fatal > 0) say(`${counted(fatal, 'fatal error')} found${'repaired' in summary ? '; nothing was written' : ''}`);
-  if (shape > 0) say(`${counted(shape, 'misshapen node')} found`);
+  tellFigures(summary, 'repaired' in summary, progress);
   const isRepaired = 'repaired' in summary && summary.repaired.data + summary.repaired.metadata > 0;
   for (const kind of ['data', 'metadata'] as const) {
     if (leaks[kind] === 0) continue;
@@ -218,5 +192,3 @@ function tellVerdict(summary: CheckSummary | RepairSummary, progress: ProgressDi
     );
   }
 }
-
-const counted = (nr: number, what: string): string => `${nr} ${what}${nr === 1 ? '' : 's'}`;

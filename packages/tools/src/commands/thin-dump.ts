@@ -11,16 +11,15 @@ import { Block } from '@pdata/persistent-data';
 import { type DumpOptions, type DumpSummary, dumpThin, thinSuperblockValidator } from '@pdata/thin';
 import { flag, optionalValue, repeatable, value } from '../command-line/option-table.js';
 import { anyText, oneOf, u32, u64 } from '../command-line/value-types.js';
-import { FAILURE, SUCCESS } from '../exit-codes.js';
+import { SUCCESS } from '../exit-codes.js';
 import { failureReport, failureText } from '../failure/failure-report.js';
 import { ToolError } from '../failure/tool-error.js';
 import { drive } from '../io/drive.js';
-import { type DumpOutput, fileOutput, standardOutput } from '../io/dump-output.js';
-import { BrokenPipeError, type Io } from '../io/io.js';
-import { withInput } from '../io/metadata-input.js';
+import { fileOutput, standardOutput } from '../io/dump-output.js';
+import { withThinInput } from '../io/thin-input.js';
 import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
 import { given } from './given.js';
-import { jsonText } from './json-text.js';
+import { streamJson } from './stream-json.js';
 
 export const thinDump = defineCommand(
   {
@@ -85,7 +84,7 @@ Examples:
   (job) => {
     const { options, positional, io, progress } = job;
     const ofMetadataSnapshot = options['metadata-snap'] !== undefined;
-    return withInput(positional, { mode: 'read', ofMetadataSnapshot }, async (device) => {
+    return withThinInput(positional, { mode: 'read', ofMetadataSnapshot }, async (device) => {
       const toFile = options.output !== undefined;
       const output = toFile ? fileOutput(options.output, positional) : standardOutput(io);
       if (options.repair && options['data-block-size'] !== undefined && isSuperblockLost(device)) {
@@ -106,7 +105,7 @@ Examples:
       });
       try {
         const { lost } = options.json
-          ? await streamJson(dump, output, job)
+          ? await streamJson('thin_dump', dump, output, job)
           : await drive(dump, io, (chunk) => output.write(chunk));
         output.close();
         for (const loss of lost) progress.line(`lost: ${failureText(failureReport(loss, io.isDebugging)).trimEnd()}`);
@@ -136,34 +135,6 @@ function isSuperblockLost(device: MetadataDevice): boolean {
     return false;
   } catch (error) {
     if (error instanceof CorruptBlockError || error instanceof DeviceError) return true;
-    throw error;
-  }
-}
-
-/** The document of `--json`, around the dump while it is made. A failure on the way is told in it, and thrown. */
-async function streamJson(
-  dump: Generator<Uint8Array, DumpSummary>,
-  output: DumpOutput,
-  { io, streamsDocument }: { readonly io: Io; streamsDocument(): void },
-): Promise<DumpSummary> {
-  let isBegun = false;
-  const reports = (errors: readonly unknown[]) => errors.map((error) => failureReport(error, io.isDebugging));
-  const finish = (ok: boolean, lost: readonly unknown[], errors: readonly unknown[]): void => {
-    const exitCode = ok ? SUCCESS : FAILURE;
-    output.write(`,${jsonText({ ok, exitCode, lost: reports(lost), errors: reports(errors) }).slice(1)}`);
-  };
-  try {
-    const summary = await drive(dump, io, (chunk) => {
-      if (!isBegun) output.write('{"tool": "thin_dump",\n"dump": ');
-      isBegun = true;
-      streamsDocument();
-      output.write(chunk);
-    });
-    finish(true, summary.lost, []);
-    return summary;
-  } catch (error) {
-    const cannotWrite = error instanceof BrokenPipeError || error instanceof ToolError;
-    if (isBegun && !cannotWrite) finish(false, [], [error]);
     throw error;
   }
 }

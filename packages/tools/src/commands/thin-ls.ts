@@ -9,7 +9,7 @@ import { type ListedThin, listThin } from '@pdata/thin';
 import { flag, value } from '../command-line/option-table.js';
 import { SUCCESS } from '../exit-codes.js';
 import { drive } from '../io/drive.js';
-import { withInput } from '../io/metadata-input.js';
+import { withThinInput } from '../io/thin-input.js';
 import { defineCommand, hiddenOptions, jsonOption } from './command.js';
 import { DEFAULT_FIELDS, field, fieldNames, jsonDevice } from './thin-ls-fields.js';
 
@@ -54,7 +54,7 @@ Examples:
     const fields = options.format ?? DEFAULT_FIELDS;
     const needsMappings = fields.some((name) => field(name).needsMappings);
     const ofMetadataSnapshot = options['metadata-snap'];
-    return withInput(positional, { mode: 'read', ofMetadataSnapshot }, async (device) => {
+    return withThinInput(positional, { mode: 'read', ofMetadataSnapshot }, async (device) => {
       const list = listThin(device, {
         metadataSnapshot: ofMetadataSnapshot,
         mappings: needsMappings,

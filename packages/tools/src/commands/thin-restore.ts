@@ -7,32 +7,29 @@
  *
  * Format: docs/format/tools.md, sections 2 and 5.
  */
-import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
-import { BLOCK_SIZE, DeviceBusyError, DeviceOpenError, type MetadataDevice } from '@pdata/device';
-import { openFileMetadataDevice } from '@pdata/device/node';
-import {
-  MAX_DATA_BLOCKS,
-  type Progress,
-  type RestoreOptions,
-  type RestoreSummary,
-  ThinRestorer,
-  ThinXmlError,
-} from '@pdata/thin';
+import type { MetadataDevice } from '@pdata/device';
+import { MAX_DATA_BLOCKS, type Progress, type RestoreOptions, type RestoreSummary, ThinRestorer } from '@pdata/thin';
 import { value } from '../command-line/option-table.js';
 import { anyText, u32, u64 } from '../command-line/value-types.js';
 import { SUCCESS } from '../exit-codes.js';
-import { foreignContent, NR_BYTES_TO_LOOK_AT } from '../failure/foreign-content.js';
-import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
 import { drive } from '../io/drive.js';
-import { isSameFile } from '../io/dump-output.js';
-import { InterruptedError } from '../io/io.js';
-import { fileContent, inputStats, reading } from '../io/metadata-input.js';
+import { fileContent } from '../io/metadata-input.js';
+import { THIN_ADVICE } from '../io/thin-input.js';
 import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command.js';
 import { given } from './given.js';
+import { checkXmlInput, explainedRestore, openOutput, type RestoreWords } from './restore-files.js';
 
-/** 40 960 bytes: what thin-provisioning-tools take for the least a pool can live in. */
-const MIN_OUTPUT_BLOCKS = 10;
+const WORDS: RestoreWords = {
+  tool: 'thin_restore',
+  dump: 'thin_dump',
+  subject: 'a thin pool',
+  advice: THIN_ADVICE,
+  sizeAdvice: 'thin_metadata_size tells a size',
+  // 40 960 bytes: what thin-provisioning-tools take for the least a pool can live in.
+  minBlocks: 10,
+  busy: 'end what uses it (LVM: lvchange -an VG/POOL)',
+};
 
 export const thinRestore = defineCommand(
   {
@@ -73,12 +70,9 @@ Examples:
   },
   async ({ options, io, progress, facts }) => {
     const { input, output } = options;
-    const nrInputBytes = checkInput(input);
-    checkOutput(output, input);
-    const device = openOutput(output);
+    const nrInputBytes = checkXmlInput(input, WORDS);
+    const device = openOutput(output, input, WORDS);
     try {
-      // A block device tells its size only when it is open.
-      if (device.nrBlocks < MIN_OUTPUT_BLOCKS) throw tooSmall(output, device.nrBlocks * BLOCK_SIZE);
       const nrDataBlocks = options['nr-data-blocks'];
       // Above 2^53 the library would be handed, and tell, a rounded number.
       if (nrDataBlocks !== undefined && nrDataBlocks > MAX_DATA_BLOCKS) {
@@ -105,7 +99,7 @@ Examples:
       });
       return SUCCESS;
     } catch (error) {
-      throw explained(error, input, output);
+      throw explainedRestore(error, input, output, WORDS);
     } finally {
       device.close();
     }
@@ -115,89 +109,6 @@ Examples:
 function* restore(restorer: ThinRestorer, path: string): Generator<Progress, RestoreSummary> {
   for (const piece of fileContent(path)) yield restorer.push(piece);
   return restorer.end();
-}
-
-/** @returns its size in bytes */
-function checkInput(path: string): number {
-  const stats = inputStats(path);
-  const start = startOf(path);
-  if (start.length === 0) {
-    throw new ToolError('ERR_NO_XML', `incomplete source metadata: '${path}' is empty`, {
-      nextStep: 'make the XML with thin_dump; if it was made so, its dump failed',
-    });
-  }
-  const what = isThinMetadata(start) ? 'the binary metadata of a thin pool' : foreignContent(start)?.what;
-  if (what !== undefined) {
-    const nextStep = 'thin_restore reads the XML that thin_dump prints: give that as --input';
-    throw new ToolError('ERR_NO_XML', `'${path}' is not XML: it is ${what}`, { nextStep });
-  }
-  return stats.size;
-}
-
-function startOf(path: string): Uint8Array {
-  const fd = reading(path, () => openSync(path, 'r'));
-  try {
-    const start = new Uint8Array(NR_BYTES_TO_LOOK_AT);
-    return start.subarray(
-      0,
-      reading(path, () => readSync(fd, start)),
-    );
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** The magic of a thin superblock, 27022010 at byte 32. */
-const isThinMetadata = (start: Uint8Array): boolean =>
-  start.length >= 40 && new DataView(start.buffer, start.byteOffset).getBigUint64(32, true) === 27022010n;
-
-function checkOutput(path: string, inputPath: string): void {
-  const stats = outputStats(path);
-  if (stats === undefined) {
-    throw new ToolError('ERR_NO_OUTPUT', `Couldn't find output file '${path}'`, {
-      nextStep: `thin_restore does not create it: make a file first (truncate -s 16M '${path}'); thin_metadata_size tells a size`,
-    });
-  }
-  if (!stats.isFile() && !stats.isBlockDevice()) {
-    throw new ToolError('ERR_OUTPUT_KIND', 'Invalid output file: Not a block device or regular file', {
-      nextStep: 'give a metadata device, or a file',
-    });
-  }
-  if (isSameFile(path, inputPath)) {
-    throw new ToolError('ERR_OUTPUT_IS_INPUT', `'${path}' is both input and output`, {
-      nextStep: 'give another output',
-    });
-  }
-  if (stats.isFile() && stats.size < MIN_OUTPUT_BLOCKS * BLOCK_SIZE) throw tooSmall(path, stats.size);
-}
-
-function outputStats(path: string): Stats | undefined {
-  try {
-    return statSync(path, { throwIfNoEntry: false });
-  } catch (cause) {
-    const message = `cannot write '${path}': ${systemProblem(cause) ?? (cause as Error).message}`;
-    throw new ToolError('ERR_OUTPUT', message, { nextStep: 'check the path' }, { cause });
-  }
-}
-
-function openOutput(path: string): MetadataDevice & { close(): void } {
-  try {
-    return openFileMetadataDevice(path, { mode: 'write' });
-  } catch (error) {
-    const isBusy = error instanceof DeviceBusyError;
-    if (!isBusy && !(error instanceof DeviceOpenError)) throw error;
-    const nextStep = isBusy
-      ? 'end what uses it (LVM: lvchange -an VG/POOL), or give another output'
-      : 'check the path, and that you have the permission to write to it';
-    throw new ToolError(error.code, error.message, { effect: 'nothing has been written', nextStep }, { cause: error });
-  }
-}
-
-function tooSmall(path: string, nrBytes: number): ToolError {
-  return new ToolError('ERR_OUTPUT_SIZE', 'Output file too small.', {
-    effect: `'${path}' holds ${nrBytes} bytes; the least is ${MIN_OUTPUT_BLOCKS * BLOCK_SIZE}`,
-    nextStep: 'give a larger one; thin_metadata_size tells a size',
-  });
 }
 
 function newRestorer(device: MetadataDevice, options: RestoreOptions): ThinRestorer {
@@ -211,21 +122,3 @@ function newRestorer(device: MetadataDevice, options: RestoreOptions): ThinResto
 
 const unwritten = (message: string, cause?: unknown): ToolError =>
   new ToolError('ERR_OPTION', message, { effect: 'nothing has been written' }, { cause });
-
-/** Errors that leave the target without metadata say so. */
-function explained(error: unknown, input: string, output: string): unknown {
-  const effect = `'${output}' holds no valid metadata now`;
-  if (error instanceof InterruptedError) {
-    const { code, exitCode } = error;
-    return new ToolError(code, 'interrupted', { effect, nextStep: 'run it again' }, { cause: error, exitCode });
-  }
-  if (error instanceof ThinXmlError) {
-    return new ToolError(
-      error.code,
-      `cannot restore '${input}': ${error.message}`,
-      { effect, nextStep: 'make the XML again with thin_dump, or correct it there, and run thin_restore again' },
-      { cause: error },
-    );
-  }
-  return error;
-}

@@ -14,7 +14,7 @@ describe.each(['thin_dump', 'thin_ls'])('%s tells a wrong device from a damaged 
   it.each([
     ['cache', 32, [0x03, 0xc4, 0x18, 0, 0, 0, 0, 0], 'dm-cache metadata', 'use cache_check'],
     ['era', 32, [0x7b, 0x07, 0xc1, 0x7e, 0, 0, 0, 0], 'dm-era metadata', 'use era_check'],
-    ['clone', 32, [0x64, 0x7f, 0xf2, 0x8a, 0, 0, 0, 0], 'dm-clone metadata', 'no command'],
+    ['clone', 32, [0x64, 0x7f, 0xf2, 0x8a, 0, 0, 0, 0], 'dm-clone metadata', 'use clone_check'],
     ['mirror', 0, letters('rRiM'), "a dm-mirror's log", '_tmeta'],
     ['ext4', 1080, [0x53, 0xef], 'an ext2, ext3 or ext4 file system', '_tmeta'],
     ['xfs', 0, letters('XFSB'), 'an XFS file system', '_tmeta'],

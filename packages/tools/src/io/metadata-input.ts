@@ -5,17 +5,9 @@
  * Reading the superblock here, before any work, lets a command tell a wrong device from a damaged one.
  */
 import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
-import {
-  BLOCK_SIZE,
-  CorruptBlockError,
-  DeviceBusyError,
-  DeviceOpenError,
-  type MetadataDevice,
-  type StoreError,
-} from '@pdata/device';
+import { BLOCK_SIZE, DeviceBusyError, DeviceOpenError, type MetadataDevice } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
-import { DataBlockSizeNeededError, NoMetadataSnapshotError, ThinDamageError } from '@pdata/thin';
-import { foreignContent, looksLikeXml, NR_BYTES_TO_LOOK_AT } from '../failure/foreign-content.js';
+import { foreignContent, looksLikeXml, NR_BYTES_TO_LOOK_AT, type TargetAdvice } from '../failure/foreign-content.js';
 import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
 
@@ -23,10 +15,14 @@ const CHECK_PATH = 'check the path, and that you have the permission to read it'
 
 export interface OpenInputOptions {
   readonly mode: 'read' | 'write';
-  /** A metadata snapshot is read while the kernel uses the device: no lock can be had, and none is needed. */
-  readonly ofMetadataSnapshot: boolean;
-  /** What to do when somebody else uses it, where that is not the usual advice. */
-  readonly busy?: string;
+  /** False for what is read while the kernel uses the device (a metadata snapshot): no lock can be had, and none is needed. */
+  readonly lock?: boolean;
+  /** What XML goes into: "thin_restore". */
+  readonly restore: string;
+  /** What to do when somebody else uses it. */
+  readonly busy: string;
+  /** Puts what `work` throws into words that fit the target. */
+  readonly explain: (error: unknown, device: MetadataDevice) => unknown;
 }
 
 /** Opens the metadata device at `path` for `work`, and closes it afterwards. What is wrong with it becomes a `ToolError`. */
@@ -39,39 +35,29 @@ export async function withInput<T>(
   try {
     return await work(device);
   } catch (error) {
-    throw explained(error, device);
+    throw options.explain(error, device);
   } finally {
     device.close();
   }
 }
 
-function openInput(path: string, { mode, ofMetadataSnapshot, busy }: OpenInputOptions): MetadataDevice {
+function openInput(path: string, { mode, lock = true, busy, restore }: OpenInputOptions): MetadataDevice {
   const stats = inputStats(path);
   if (stats.isFile() && stats.size < BLOCK_SIZE) {
     throw new ToolError('ERR_INPUT_SIZE', 'Metadata device/file too small.  Is this binary metadata?', {
       effect: `'${path}' holds ${stats.size} bytes, and metadata has blocks of ${BLOCK_SIZE}`,
-      nextStep: 'give the metadata device, or an image of it; XML goes into thin_restore',
+      nextStep: `give the metadata device, or an image of it; XML goes into ${restore}`,
     });
   }
   try {
-    return openFileMetadataDevice(path, { mode, lock: !ofMetadataSnapshot });
+    return openFileMetadataDevice(path, { mode, lock });
   } catch (error) {
     if (error instanceof DeviceOpenError) {
       const nextStep = mode === 'read' ? CHECK_PATH : 'check the path, and that you have the permission to write to it';
       throw new ToolError(error.code, error.message, { nextStep }, { cause: error });
     }
     if (!(error instanceof DeviceBusyError)) throw error;
-    throw new ToolError(
-      error.code,
-      error.message,
-      {
-        nextStep:
-          busy ??
-          'deactivate the pool first (LVM: lvchange -an VG/POOL); of a pool in use, only a metadata snapshot can be read ' +
-            '(--metadata-snap)',
-      },
-      { cause: error },
-    );
+    throw new ToolError(error.code, error.message, { nextStep: busy }, { cause: error });
   }
 }
 
@@ -101,67 +87,33 @@ export function reading<T>(path: string, work: () => T): T {
   }
 }
 
-function explained(error: unknown, device: MetadataDevice): unknown {
-  if (error instanceof NoMetadataSnapshotError) {
-    return new ToolError(
-      error.code,
-      'no current metadata snap',
-      { nextStep: 'reserve one first (dmsetup message POOL 0 reserve_metadata_snap), or leave --metadata-snap out' },
-      { cause: error },
-    );
-  }
-  if (error instanceof DataBlockSizeNeededError) {
-    const nextStep = "give --data-block-size, in sectors: the pool's (LVM: lvs -o chunk_size --units s)";
-    return wrongDevice(device, error) ?? new ToolError(error.code, error.message, { nextStep }, { cause: error });
-  }
-  if (!(error instanceof CorruptBlockError)) return error;
-  const { structure, blockNr, field } = error.detail;
-  if (structure !== 'thin superblock' || !['blockNr', 'magic', 'checksum'].includes(field)) return error;
-  return blockNr === 0 ? superblockFailure(error, device) : snapshotFailure(error);
-}
-
-function snapshotFailure(error: CorruptBlockError): ToolError {
-  return new ToolError(
-    error.code,
-    `metadata snap: bad checksum in superblock: ${error.message}`,
-    {
-      effect: 'the metadata snapshot cannot be read',
-      nextStep: 'check the pool itself (without --metadata-snap, while it is not in use)',
-    },
-    { cause: error },
-  );
-}
-
-function superblockFailure(error: CorruptBlockError, device: MetadataDevice): StoreError {
-  const wrong = wrongDevice(device, error);
-  if (wrong !== undefined) return wrong;
-  if (error instanceof ThinDamageError) return error; // a repairing dump, which knows better what to do
-  return new ToolError(
-    error.code,
-    `bad checksum in superblock: ${error.message}`,
-    {
-      effect: 'without its superblock the pool cannot be used',
-      nextStep:
-        "check that this is the pool's metadata device (LVM: NAME_tmeta); if it is, restore it from a backup, or search " +
-        'for the newest trees that are whole: thin_dump --repair --data-block-size SECTORS',
-    },
-    { cause: error },
-  );
-}
-
-/** What the device is, if it is recognized as something else than thin metadata: worth more than what is wrong with it. */
-function wrongDevice(device: MetadataDevice, cause: unknown): ToolError | undefined {
+/** What the device is, if it is recognized as something else than this metadata: worth more than what is wrong with it. */
+export function wrongDevice(device: MetadataDevice, cause: unknown, advice: TargetAdvice): ToolError | undefined {
   const start = new Uint8Array(Math.min(device.nrBlocks * BLOCK_SIZE, NR_BYTES_TO_LOOK_AT));
   device.read(0, start);
   if (looksLikeXml(start)) {
     return new ToolError('ERR_XML', 'This looks like XML.  This tool only supports the binary metadata format.', {
-      nextStep: `write it to a metadata device first: thin_restore -i ${device.name} -o DEVICE`,
+      nextStep: `write it to a metadata device first: ${advice.target}_restore -i ${device.name} -o DEVICE`,
     });
   }
-  const foreign = foreignContent(start);
+  const foreign = foreignContent(start, advice);
   if (foreign === undefined) return undefined;
   const message = `bad checksum in superblock: '${device.name}' is ${foreign.what}`;
   return new ToolError('ERR_WRONG_DEVICE', message, foreign, { cause });
+}
+
+/** The first bytes of a file or device, as many as tell what it is. */
+export function startOf(path: string): Uint8Array {
+  const fd = reading(path, () => openSync(path, 'r'));
+  try {
+    const start = new Uint8Array(NR_BYTES_TO_LOOK_AT);
+    return start.subarray(
+      0,
+      reading(path, () => readSync(fd, start)),
+    );
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** The content of a file in pieces, for reading from the front to the end once. A piece is valid until the next. */

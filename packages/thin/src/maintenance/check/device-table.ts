@@ -8,8 +8,8 @@
  * Format: docs/format/thin.md, section 2.
  */
 import { type Block, keyAt, u64At, valueOffset } from '@pdata/persistent-data';
-import { WideNumberList } from './number-list.js';
-import type { TreeWalker } from './tree-walker.js';
+import type { TreeWalker } from '@pdata/persistent-data/maintenance';
+import { WideNumberList } from '@pdata/persistent-data/maintenance';
 
 /** Entries of one kind of tree: a thin id and a number each. */
 class EntriesByLeaf {

@@ -1,96 +1,12 @@
-/**
- * What a check says: findings, notices, a summary; and the collector that counts every finding and keeps only so many.
- *
- * A damaged pool can hold a fault per mapping. All are counted, `maxFindings` are told in words: the words of the others are
- * never built, so that a check of a ruined device takes no more time or memory than that of a good one.
- *
- * The classes are those of the real tools, found by running them (docs/format/tools.md, section 2):
- *   fatal   the pool must not be used: something cannot be read, is lost, or would be overwritten
- *   shape   a node breaks a rule for writers (fill, capacity) that no reader depends on; `--ignore-non-fatal-errors` passes it
- *   leak    a block is allocated (count 1) and nothing refers to it: space lost, nothing else; repairable
- */
-
-export type CheckSeverity = 'fatal' | 'shape' | 'leak';
+/** What a check of a pool says: as any check, and of which thin device. The classes are those of docs/format/tools.md, section 2. */
+import type { CheckFinding as FindingOfAny, Findings } from '@pdata/persistent-data/maintenance';
 
 /** One fault. Its texts are complete sentences for people; match on the other fields. */
-export interface CheckFinding {
-  readonly severity: CheckSeverity;
-  /** In the words of docs/format: "mapping tree", "data space map", "thin superblock"… */
-  readonly structure: string;
-  /** The metadata block at fault. */
-  readonly blockNr?: number;
+export interface CheckFinding extends FindingOfAny {
   readonly thinId?: number;
-  /** What is wrong. */
-  readonly message: string;
-  /** What it means. */
-  readonly effect: string;
-  /** What to do. */
-  readonly nextStep: string;
 }
 
 /** Something odd that neither harms nor decides: old tools have left wrong hints in good pools. */
 export type CheckNotice = Omit<CheckFinding, 'severity'>;
 
-/** Findings that are told when the caller sets no limit. */
-export const DEFAULT_MAX_FINDINGS = 1000;
-
-/** For messages: a u64 above 2^53 was rounded when it was read, so its last digits are not those on the disk. */
-export const approximately = (nr: number): string => (nr > Number.MAX_SAFE_INTEGER ? `about ${nr}` : `${nr}`);
-
-/** "1 block", "2 blocks"; for nouns that only add an s, or are given both ways. */
-export const counted = (nr: number, one: string, many = `${one}s`): string => `${nr} ${nr === 1 ? one : many}`;
-
-export class Findings {
-  /** Findings of severity fatal. */
-  fatal = 0;
-  /** Findings of severity shape. */
-  shape = 0;
-  /** Leaked blocks (not findings: a run of leaked blocks is one finding). */
-  readonly leaks = { data: 0, metadata: 0 };
-  readonly notices: CheckNotice[] = [];
-  /** Findings that were counted but not told. */
-  leftOut = 0;
-  readonly #max: number;
-  #queue: CheckFinding[] = [];
-  #nrTold = 0;
-
-  constructor(maxFindings: number) {
-    this.#max = maxFindings;
-  }
-
-  addFatal(describe: () => Omit<CheckFinding, 'severity'>): void {
-    this.fatal++;
-    this.#tell('fatal', describe);
-  }
-
-  addShape(describe: () => Omit<CheckFinding, 'severity'>): void {
-    this.shape++;
-    this.#tell('shape', describe);
-  }
-
-  addLeak(kind: 'data' | 'metadata', nrBlocks: number, describe: () => Omit<CheckFinding, 'severity'>): void {
-    this.leaks[kind] += nrBlocks;
-    this.#tell('leak', describe);
-  }
-
-  addNotice(notice: CheckNotice): void {
-    if (this.notices.length < this.#max) this.notices.push(notice);
-  }
-
-  /** The findings since the last call. */
-  *drain(): Generator<CheckFinding, void> {
-    if (this.#queue.length === 0) return;
-    const queue = this.#queue;
-    this.#queue = [];
-    yield* queue;
-  }
-
-  #tell(severity: CheckSeverity, describe: () => Omit<CheckFinding, 'severity'>): void {
-    if (this.#nrTold >= this.#max) {
-      this.leftOut++;
-      return;
-    }
-    this.#nrTold++;
-    this.#queue.push({ severity, ...describe() });
-  }
-}
+export type ThinFindings = Findings<CheckFinding>;

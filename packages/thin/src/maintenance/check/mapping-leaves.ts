@@ -7,9 +7,10 @@
  * Format: docs/format/thin.md, section 2; docs/format/conventions.md, section 3 (block and time in one word).
  */
 import { type Block, keyAt, valuesOffset } from '@pdata/persistent-data';
+import type { ReferenceCounts } from '@pdata/persistent-data/maintenance';
+import { approximately, counted } from '@pdata/persistent-data/maintenance';
 import { dataBlockAt, timeAt } from '../../format/block-time.js';
-import { approximately, counted, type Findings } from './findings.js';
-import type { ReferenceCounts } from './reference-counts.js';
+import type { ThinFindings } from './findings.js';
 
 export class MappingLeaves {
   /** The latest time any mapping carries. */
@@ -19,9 +20,9 @@ export class MappingLeaves {
   readonly #counts: ReferenceCounts;
   /** Data blocks of the pool, as the superblock has it. */
   readonly #nrDataBlocks: number;
-  readonly #findings: Findings;
+  readonly #findings: ThinFindings;
 
-  constructor(counts: ReferenceCounts, nrDataBlocks: number, findings: Findings) {
+  constructor(counts: ReferenceCounts, nrDataBlocks: number, findings: ThinFindings) {
     this.#counts = counts;
     this.#nrDataBlocks = nrDataBlocks;
     this.#findings = findings;

@@ -5,18 +5,16 @@
  * Format: docs/format/thin.md, sections 2, 5 and 12.
  */
 import { type Block, CHILD_SIZE } from '@pdata/persistent-data';
+import type { PointerSource, ReferenceCounts } from '@pdata/persistent-data/maintenance';
+import { approximately, counted, NumberList, type TreeKind, TreeWalker } from '@pdata/persistent-data/maintenance';
 import { MAX_TIME } from '../../format/block-time.js';
 import { DEVICE_DETAILS_SIZE } from '../../format/device-details.js';
 import { MAX_THIN_ID } from '../../format/limits.js';
 import type { ThinSuperblock } from '../../format/superblock.js';
-import { type PointerSource, Role } from './block-census.js';
-import type { CheckContext } from './check-context.js';
+import { type ThinCheckContext, ThinRole } from './check-context.js';
 import { type DeviceEntry, DeviceTable } from './device-table.js';
-import { approximately, type CheckFinding, counted } from './findings.js';
+import type { CheckFinding } from './findings.js';
 import { MappingLeaves } from './mapping-leaves.js';
-import { NumberList } from './number-list.js';
-import type { ReferenceCounts } from './reference-counts.js';
-import { type TreeKind, TreeWalker } from './tree-walker.js';
 
 const RESTORE =
   'Restore a backup of the metadata, or save what can be read: thin_dump --repair, then thin_restore to another device.';
@@ -27,7 +25,7 @@ const GIVE_ANOTHER_ROOT =
 
 const DETAILS: TreeKind = {
   structure: 'device details tree',
-  role: Role.detailsNode,
+  role: ThinRole.detailsNode,
   valueSize: DEVICE_DETAILS_SIZE,
   isShareable: true,
   effect: 'The thin devices recorded there cannot be activated.',
@@ -35,7 +33,7 @@ const DETAILS: TreeKind = {
 };
 const TOP: TreeKind = {
   structure: 'top-level mapping tree',
-  role: Role.topNode,
+  role: ThinRole.topNode,
   valueSize: CHILD_SIZE,
   isShareable: true,
   effect: 'The mappings of the thin devices listed there cannot be found: all their data is out of reach.',
@@ -43,7 +41,7 @@ const TOP: TreeKind = {
 };
 const MAPPINGS: TreeKind = {
   structure: 'mapping tree',
-  role: Role.mappingNode,
+  role: ThinRole.mappingNode,
   valueSize: CHILD_SIZE,
   isShareable: true,
   effect: 'The mappings there cannot be found: that part of the thin devices concerned cannot be read.',
@@ -65,7 +63,7 @@ export type RootName = 'detailsRoot' | 'mappingRoot';
 export class PoolTrees {
   nrDevices = 0;
   nrMappings = 0;
-  readonly #context: CheckContext;
+  readonly #context: ThinCheckContext;
   readonly #table = new DeviceTable();
   readonly #leaves: MappingLeaves;
   readonly #details: TreeWalker;
@@ -82,7 +80,7 @@ export class PoolTrees {
    * @param counts where references to data blocks are counted
    * @param skipMappings stop at the top level: the devices' own trees are not even reached
    */
-  constructor(context: CheckContext, counts: ReferenceCounts, nrDataBlocks: number, skipMappings: boolean) {
+  constructor(context: ThinCheckContext, counts: ReferenceCounts, nrDataBlocks: number, skipMappings: boolean) {
     this.#context = context;
     this.#leaves = new MappingLeaves(counts, nrDataBlocks, context.findings);
     const { advance } = context.meter;

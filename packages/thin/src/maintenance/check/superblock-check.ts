@@ -8,18 +8,19 @@
  */
 import { CorruptBlockError, DeviceError } from '@pdata/device';
 import { MAX_METADATA_BLOCKS } from '@pdata/persistent-data';
+import type { BlockReader } from '@pdata/persistent-data/maintenance';
+import { approximately, counted } from '@pdata/persistent-data/maintenance';
 import { MAX_DATA_BLOCKS, MAX_TIME } from '../../format/block-time.js';
 import { checkDataBlockSize } from '../../format/limits.js';
 import { readThinSuperblock, type ThinSuperblock, thinSuperblockValidator } from '../../format/superblock.js';
-import type { BlockReader } from './block-reader.js';
-import { approximately, counted, type Findings } from './findings.js';
+import type { ThinFindings } from './findings.js';
 
 const STRUCTURE = 'thin superblock';
 const RESTORE =
   'Restore a backup of the metadata, or save what can be read: thin_dump --repair, then thin_restore to another device.';
 
 /** The superblock in block 0, or undefined when it cannot be believed (told as a finding). */
-export function checkSuperblock(reader: BlockReader, findings: Findings): ThinSuperblock | undefined {
+export function checkSuperblock(reader: BlockReader, findings: ThinFindings): ThinSuperblock | undefined {
   const superblock = readSuperblock(reader, 0, STRUCTURE, findings);
   if (superblock === undefined) return undefined;
   const refuse = (message: string, effect: string, nextStep = RESTORE): void =>
@@ -64,7 +65,7 @@ export function checkSuperblock(reader: BlockReader, findings: Findings): ThinSu
 export function checkHeldSuperblock(
   reader: BlockReader,
   blockNr: number,
-  findings: Findings,
+  findings: ThinFindings,
 ): ThinSuperblock | undefined {
   return readSuperblock(reader, blockNr, 'metadata snapshot', findings);
 }
@@ -73,7 +74,7 @@ function readSuperblock(
   reader: BlockReader,
   blockNr: number,
   structure: string,
-  findings: Findings,
+  findings: ThinFindings,
 ): ThinSuperblock | undefined {
   const refuse = (message: string, nextStep: string): undefined => {
     findings.addFatal(() => ({
@@ -111,7 +112,7 @@ function readSuperblock(
   return readThinSuperblock(block);
 }
 
-function noticeOddities(superblock: ThinSuperblock, findings: Findings): void {
+function noticeOddities(superblock: ThinSuperblock, findings: ThinFindings): void {
   const notice = (message: string, effect: string, nextStep: string): void =>
     findings.addNotice({ structure: STRUCTURE, blockNr: 0, message, effect, nextStep });
   if (superblock.compatRoFlags !== 0) {

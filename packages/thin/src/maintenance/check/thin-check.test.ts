@@ -1,4 +1,5 @@
 import { BLOCK_SIZE, type MetadataDevice } from '@pdata/device';
+import type { Progress } from '@pdata/persistent-data/maintenance';
 import { FaultyMetadataDevice, RecordingMetadataDevice } from '@pdata/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -6,7 +7,6 @@ import { checked, runCheck, verdictOf } from '../../../test/check-runs.js';
 import { ImageEditor } from '../../../test/image-editor.js';
 import { ThinMetadata } from '../../metadata/thin-metadata.js';
 import { NoMetadataSnapshotError } from '../no-metadata-snapshot-error.js';
-import type { Progress } from '../work.js';
 import { checkThin } from './thin-check.js';
 
 describe('pools that a kernel wrote', () => {

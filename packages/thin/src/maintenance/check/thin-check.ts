@@ -17,18 +17,24 @@
  */
 import type { MetadataDevice } from '@pdata/device';
 import { MAX_METADATA_BLOCKS } from '@pdata/persistent-data';
+import type { WorkOptions } from '@pdata/persistent-data/maintenance';
+import {
+  BlockCensus,
+  BlockReader,
+  DataSpaceMapAudit,
+  DEFAULT_MAX_FINDINGS,
+  Findings,
+  MetadataSpaceMapAudit,
+  NodeNotes,
+  ProgressMeter,
+  ReferenceCounts,
+  Role,
+} from '@pdata/persistent-data/maintenance';
 import { NEEDS_CHECK, type ThinSuperblock } from '../../format/superblock.js';
 import { NoMetadataSnapshotError } from '../no-metadata-snapshot-error.js';
-import type { WorkOptions } from '../work.js';
-import { BlockCensus, Role } from './block-census.js';
-import { BlockReader } from './block-reader.js';
-import type { CheckContext } from './check-context.js';
-import { type CheckFinding, type CheckNotice, DEFAULT_MAX_FINDINGS, Findings } from './findings.js';
-import { NodeNotes } from './node-notes.js';
+import { POOL_WORDS, type ThinCheckContext, ThinRole } from './check-context.js';
+import type { CheckFinding, CheckNotice, ThinFindings } from './findings.js';
 import { PoolTrees, type TreePair, treePairOf } from './pool-trees.js';
-import { ProgressMeter } from './progress-meter.js';
-import { ReferenceCounts } from './reference-counts.js';
-import { DataSpaceMapAudit, MetadataSpaceMapAudit } from './space-maps.js';
 import { checkHeldSuperblock, checkSuperblock } from './superblock-check.js';
 
 export interface CheckOptions extends WorkOptions {
@@ -92,7 +98,7 @@ export function* checkThin(
 /** One check. What it learned stays, for a repair. */
 export class ThinCheck {
   readonly reader: BlockReader;
-  readonly findings: Findings;
+  readonly findings: ThinFindings;
   superblock: ThinSuperblock | undefined = undefined;
   data: DataSpaceMapAudit | undefined = undefined;
   metadata: MetadataSpaceMapAudit | undefined = undefined;
@@ -166,7 +172,7 @@ export class ThinCheck {
     }
   }
 
-  #newContext(nrBlocks: number): CheckContext {
+  #newContext(nrBlocks: number): ThinCheckContext {
     const known = Math.max(1, Math.min(nrBlocks, this.reader.device.nrBlocks, MAX_METADATA_BLOCKS));
     return {
       reader: this.reader,
@@ -174,11 +180,12 @@ export class ThinCheck {
       meter: this.#meter,
       census: new BlockCensus(known, this.findings),
       notes: new NodeNotes(known),
+      words: POOL_WORDS,
     };
   }
 
   /** The trees to check: the pool's, the metadata snapshot's, or both. */
-  #treePairs(superblock: ThinSuperblock, { census }: CheckContext): TreePair[] {
+  #treePairs(superblock: ThinSuperblock, { census }: ThinCheckContext): TreePair[] {
     const { metadataSnapshot = false, mappingRoot, detailsRoot } = this.#options;
     const pairs: TreePair[] = [];
     if (!metadataSnapshot) {
@@ -195,7 +202,7 @@ export class ThinCheck {
     }
     const { heldRoot } = superblock;
     if (heldRoot === 0) return pairs;
-    const reached = census.reach(heldRoot, Role.metadataSnapshot, false, {
+    const reached = census.reach(heldRoot, ThinRole.metadataSnapshot, false, {
       structure: 'metadata snapshot',
       blockNr: 0,
       effect: 'What the metadata snapshot holds cannot be read, nor released.',

@@ -1,6 +1,7 @@
 /** What a dump can be asked for, what of it is refused, and what a dump tells at its end. */
+
+import type { WorkOptions } from '@pdata/persistent-data/maintenance';
 import { refuseOverrides } from '../restore/restore-options.js';
-import type { WorkOptions } from '../work.js';
 import type { ThinDamageError } from './thin-damage.js';
 
 const FORMATS: readonly string[] = ['xml', 'human_readable', 'json'];

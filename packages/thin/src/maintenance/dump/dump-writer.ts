@@ -7,7 +7,7 @@
  * Format: docs/format/tools.md, sections 5 (XML) and 6 (human readable).
  */
 import { type Block, maxEntries, nrEntries } from '@pdata/persistent-data';
-import { Phrase, putNumber, TextBuffer } from './text-buffer.js';
+import { Phrase, putNumber, TextBuffer } from '@pdata/persistent-data/maintenance';
 
 /** What a dump says of the pool. Numbers that come straight from the disk are bigints: they are printed, not counted with. */
 export interface DumpedSuperblock {

@@ -1,5 +1,6 @@
 import { BLOCK_SIZE, type CorruptBlockError, MemoryMetadataDevice } from '@pdata/device';
 import { Block, nodeValidator } from '@pdata/persistent-data';
+import type { Progress } from '@pdata/persistent-data/maintenance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -13,7 +14,6 @@ import {
 import { mappingsOf, newPool, patchSuperblock, thrownBy, write } from '../../../test/pool.js';
 import { readPoolImage } from '../../../test/pool-image.js';
 import { dumped, dumpText, mappingsIn } from '../../../test/texts.js';
-import type { Progress } from '../work.js';
 import { dumpThin } from './dump.js';
 import type { DumpOptions } from './dump-options.js';
 import { ThinDamageError } from './thin-damage.js';

@@ -11,8 +11,9 @@
  *
  * A dump that ends in an error still is valid JSON: `abandon` closes what is open.
  */
+
+import { Phrase, putNumber } from '@pdata/persistent-data/maintenance';
 import { type DumpedDevice, type DumpedSuperblock, DumpWriter } from './dump-writer.js';
-import { Phrase, putNumber } from './text-buffer.js';
 
 const OPEN = new Phrase('\n        [');
 const NEXT = new Phrase(',\n        [');

@@ -1,10 +1,10 @@
 import type { MemoryMetadataDevice, MetadataDevice } from '@pdata/device';
+import type { Progress } from '@pdata/persistent-data/maintenance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { newPool, patchSuperblock, write, writeRange } from '../../../test/pool.js';
 import { dumpText, mappingsIn, restored } from '../../../test/texts.js';
 import type { ThinMetadata } from '../../metadata/thin-metadata.js';
-import type { Progress } from '../work.js';
 import { type ListedThin, type ListOptions, listThin, type ThinMappings } from './list.js';
 
 const list = (device: MetadataDevice, options?: ListOptions): ListedThin[] => [...listThin(device, options)];

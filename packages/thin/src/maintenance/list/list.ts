@@ -17,14 +17,14 @@
  */
 import { CorruptBlockError, type MetadataDevice } from '@pdata/device';
 import { type Block, ENTRIES_PER_BITMAP, keyAt, nrBitmapsFor, nrEntries, valuesOffset } from '@pdata/persistent-data';
+import type { WorkOptions } from '@pdata/persistent-data/maintenance';
+import { ReferenceCounts } from '@pdata/persistent-data/maintenance';
 import { dataBlockAt } from '../../format/block-time.js';
-import { ReferenceCounts } from '../check/reference-counts.js';
 import { LeafWalk } from '../dump/leaf-walk.js';
 import { MAX_CHILDREN, NodeReader, requireMappingLeaf } from '../dump/node-reader.js';
 import { readOutline } from '../dump/outline.js';
 import { type PoolDevice, readRoots } from '../dump/pool-roots.js';
 import { ThinDamageError, virtualBlocksInWords } from '../dump/thin-damage.js';
-import type { WorkOptions } from '../work.js';
 
 export interface ListOptions extends WorkOptions {
   /** The devices of the metadata snapshot, whose trees do not change while the pool is in use. */

@@ -11,8 +11,8 @@
  * Whatever deviates in the least (another order, other quotes, a number of 16 digits or out of range, a tag that has not
  * arrived to its end) is left for the general way, which knows what to say of it.
  */
+import type { XmlWindow } from '@pdata/persistent-data/maintenance';
 import { MAX_DATA_BLOCKS, MAX_TIME } from '../../format/block-time.js';
-import type { XmlWindow } from './xml-window.js';
 
 /** A tag thin_dump writes, with the longest numbers taken here, and then some. */
 const MAX_TAG = 256;

@@ -20,6 +20,7 @@ import {
   type TransactionManager,
   type ValueType,
 } from '@pdata/persistent-data';
+import { ContentProblem } from '@pdata/persistent-data/maintenance';
 import { type DeviceDetails, deviceDetailsType } from '../../format/device-details.js';
 import { THIN_VERSION, thinSuperblockValidator, writeThinSuperblock } from '../../format/superblock.js';
 import { DataCounts } from './data-counts.js';
@@ -27,7 +28,6 @@ import { buildDataSpaceMap } from './data-space-map-build.js';
 import { type MappingLeaf, MappingLeaves } from './mapping-leaves.js';
 import { MappingRoots } from './mapping-roots.js';
 import { dataBlockSizeProblem, type RestoreOptions, type RestoreSummary } from './restore-options.js';
-import { ContentProblem } from './thin-xml-error.js';
 import type { ThinXmlHandler, XmlDevice, XmlSuperblock } from './thin-xml-reader.js';
 
 /** Small: leaves are written once and hardly ever read again. */

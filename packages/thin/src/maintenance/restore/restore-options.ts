@@ -1,7 +1,8 @@
 /** What a restore takes and gives back, and what it refuses of it before anything is touched. */
+
+import type { WorkOptions } from '@pdata/persistent-data/maintenance';
 import { MAX_DATA_BLOCKS } from '../../format/block-time.js';
 import { checkDataBlockSize } from '../../format/limits.js';
-import type { WorkOptions } from '../work.js';
 
 export interface RestoreOptions extends WorkOptions {
   /** The larger of this and the XML's is restored. */

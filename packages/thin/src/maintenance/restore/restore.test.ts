@@ -1,5 +1,6 @@
 import { BLOCK_SIZE, MemoryMetadataDevice, StoreError } from '@pdata/device';
 import { Block, NoSpaceError } from '@pdata/persistent-data';
+import type { Progress } from '@pdata/persistent-data/maintenance';
 import { crashImages, FaultyMetadataDevice, RecordingMetadataDevice } from '@pdata/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -7,7 +8,6 @@ import { FIXTURES, fixtureBytes, fixtureImage } from '../../../test/fixture-imag
 import { expectSound, thrownBy } from '../../../test/pool.js';
 import { dumpText, mappingsById, restore, restored, withoutPlaces } from '../../../test/texts.js';
 import { readThinSuperblock, thinSuperblockValidator } from '../../format/superblock.js';
-import type { Progress } from '../work.js';
 import { restoreThin, ThinRestorer } from './restore.js';
 import { ThinXmlError } from './thin-xml-error.js';
 

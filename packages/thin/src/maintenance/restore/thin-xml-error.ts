@@ -1,35 +1,10 @@
-import { StoreError } from '@pdata/device';
-
-/** Where something in a text is: line and column count from 1, `byte` from 0. The column counts bytes, not characters. */
-export interface TextPosition {
-  readonly line: number;
-  readonly column: number;
-  readonly byte: number;
-}
+import { XmlError } from '@pdata/persistent-data/maintenance';
 
 /**
  * XML that cannot be restored: malformed, not a dump of a thin pool, or contradicting itself.
  * @example line 3, column 5 (byte 215): <single_mapping> maps virtual block 7, which is not above 9, the last one mapped
  */
-export class ThinXmlError extends StoreError implements TextPosition {
+export class ThinXmlError extends XmlError {
   override readonly name = 'ThinXmlError';
   readonly code = 'ERR_THIN_XML';
-  readonly line: number;
-  readonly column: number;
-  readonly byte: number;
-  /** What is wrong, without the position. */
-  readonly problem: string;
-
-  constructor(problem: string, { line, column, byte }: TextPosition) {
-    super(`line ${line}, column ${column} (byte ${byte}): ${problem}`);
-    this.problem = problem;
-    this.line = line;
-    this.column = column;
-    this.byte = byte;
-  }
-}
-
-/** Thrown by whoever takes the contents of the XML when they make no sense; the reader, which knows where it is, adds the position. */
-export class ContentProblem extends Error {
-  override readonly name = 'ContentProblem';
 }

@@ -1,10 +1,10 @@
+import { ContentProblem, MAX_NAME_LENGTH, MAX_TAG_LENGTH, MAX_VALUE_LENGTH } from '@pdata/persistent-data/maintenance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fixtureImage } from '../../../test/fixture-images.js';
 import { dumpText } from '../../../test/texts.js';
-import { ContentProblem, ThinXmlError } from './thin-xml-error.js';
+import { ThinXmlError } from './thin-xml-error.js';
 import { type ThinXmlHandler, ThinXmlReader } from './thin-xml-reader.js';
-import { MAX_NAME_LENGTH, MAX_TAG_LENGTH, MAX_VALUE_LENGTH } from './xml-tag.js';
 
 /** Everything the reader tells, in words; refuses data block 666, as a handler may. */
 class Listener implements ThinXmlHandler {

@@ -1,0 +1,189 @@
+/**
+ * Opens a clone for a server: what is there is gone on with, what is missing is made, and nothing that may be of value is
+ * overwritten.
+ *
+ *   metadata               destination            what is done
+ *   missing                missing                both are made, as large as they have to be; the destination is sparse
+ *   missing, or blank      there                  formatted, when the destination is blank too, or may be overwritten
+ *   of this clone          there                  gone on with
+ *   of this clone          missing                refused: what is hydrated would be gone
+ *
+ * Blank is metadata whose first block is all zeros, as for the kernel; and a destination that is zeros at its beginning and its
+ * end, where everything that anybody keeps on disks has something.
+ *
+ * Format: docs/format/clone.md, section 1.
+ */
+import { existsSync, unlinkSync } from 'node:fs';
+import { CloneDevice, CloneMetadata, type CloneOptions, nrRegionsFor } from '@pdata/clone';
+import { BLOCK_SIZE, type DataDevice, type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
+import { openFileMetadataDevice } from '@pdata/device/node';
+import { NotFormattedError } from '@pdata/persistent-data';
+import { ToolError } from '../failure/tool-error.js';
+import { CLONE_IS_BUSY, withCloneInput } from '../io/clone-input.js';
+import { type OpenSource, sourceKind, withSource } from './serve-clone-source.js';
+import { closingAfter, refuseOneFile, withDataFile, withNewDataFile } from './serve-files.js';
+
+/** Sectors; 64 KiB: what a write of 4 KiB has copied for it at most, and enough of it not to be waited for long. */
+export const DEFAULT_REGION_SIZE = 128;
+
+export interface CloneFiles {
+  readonly metadata: string;
+  readonly source: string;
+  readonly destination: string;
+}
+
+export interface OpenCloneOptions extends CloneOptions {
+  /** Sectors; undefined for the metadata's, or the default where it is new. */
+  readonly regionSize: number | undefined;
+  /** A new clone may use a destination that holds something. */
+  readonly overwrites: boolean;
+}
+
+export interface OpenClone {
+  readonly clone: CloneDevice;
+  /** Whether it was formatted now. */
+  readonly isNew: boolean;
+  /** Undefined for a clone that was complete already: then the source is not opened. */
+  readonly source: OpenSource | undefined;
+}
+
+/** Runs `work` on the clone, and closes it: committed, whatever `work` throws. */
+export async function withClone<T>(
+  files: CloneFiles,
+  options: OpenCloneOptions,
+  work: (open: OpenClone) => Promise<T>,
+): Promise<T> {
+  const { metadata, destination, source } = files;
+  refuseOneFile(
+    sourceKind(source) === 'file' ? { metadata, source, destination } : { metadata, destination },
+    'a clone needs a file or device of its own for each',
+  );
+  if (!existsSync(metadata)) {
+    return withSource(source, (opened) =>
+      withNewMetadata(metadata, opened.device.size, options.regionSize ?? DEFAULT_REGION_SIZE, (device) =>
+        started(files, device, opened, { ...options, isNew: true }, work),
+      ),
+    );
+  }
+  return withCloneInput(metadata, 'write', (device) => {
+    const look = lookAt(device);
+    if (look === 'complete')
+      return withDataFile(destination, 'write', DESTINATION, (opened) => finished(device, opened, options, work));
+    return withSource(source, (opened) =>
+      started(files, device, opened, { ...options, isNew: look === 'blank' }, work),
+    );
+  });
+}
+
+const DESTINATION = { what: 'destination', busy: CLONE_IS_BUSY };
+
+/** What there is before the clone is opened. */
+function lookAt(device: MetadataDevice): 'blank' | 'hydrating' | 'complete' {
+  let metadata: CloneMetadata;
+  try {
+    metadata = CloneMetadata.open(device);
+  } catch (error) {
+    if (error instanceof NotFormattedError) return 'blank';
+    throw error;
+  }
+  const { isComplete } = metadata;
+  metadata.close();
+  return isComplete ? 'complete' : 'hydrating';
+}
+
+async function started<T>(
+  { destination }: CloneFiles,
+  metadata: MetadataDevice,
+  source: OpenSource,
+  { isNew, overwrites, regionSize, ...options }: OpenCloneOptions & { readonly isNew: boolean },
+  work: (open: OpenClone) => Promise<T>,
+): Promise<T> {
+  const { size } = source.device;
+  const go = async (opened: DataDevice): Promise<T> => {
+    const devices = { source: source.device, destination: opened };
+    const clone = isNew
+      ? await CloneDevice.format(metadata, devices, { ...options, regionSize: regionSize ?? DEFAULT_REGION_SIZE })
+      : await CloneDevice.open(metadata, devices, {
+          ...options,
+          size,
+          ...(regionSize === undefined ? {} : { regionSize }),
+        });
+    return closingAfter(clone, () => work({ clone, isNew, source }));
+  };
+  if (isNew && !existsSync(destination)) return withNewDataFile(destination, size, DESTINATION, go);
+  return withDataFile(destination, 'write', DESTINATION, async (opened) => {
+    if (opened.size < size) throw tooSmall(destination, opened.size, size);
+    if (isNew && !overwrites) await refuseContent(destination, opened);
+    return go(opened);
+  });
+}
+
+/** Everything is in the destination: the source is not asked for, and may be gone. */
+async function finished<T>(
+  metadata: MetadataDevice,
+  destination: DataDevice,
+  { overwrites, regionSize, ...options }: OpenCloneOptions,
+  work: (open: OpenClone) => Promise<T>,
+): Promise<T> {
+  const clone = await CloneDevice.open(
+    metadata,
+    { source: destination, destination },
+    { ...options, name: `clone in ${destination.name}`, ...(regionSize === undefined ? {} : { regionSize }) },
+  );
+  return closingAfter(clone, () => work({ clone, isNew: false, source: undefined }));
+}
+
+/** As many blocks as the bits take, and as many again for a commit that changes all of them; files of them are sparse. */
+async function withNewMetadata<T>(
+  path: string,
+  size: number,
+  regionSize: number,
+  work: (device: MetadataDevice) => Promise<T>,
+): Promise<T> {
+  const nrRegions = nrRegionsFor(Math.floor(size / SECTOR_SIZE), regionSize);
+  const nrBlocks = Math.max(LEAST_METADATA_BLOCKS, 64 + 3 * Math.ceil(nrRegions / (BITS_IN_BLOCK / 2)));
+  const device = openFileMetadataDevice(path, { mode: 'write', create: { nrBlocks } });
+  try {
+    return await work(device);
+  } catch (error) {
+    if (isBlank(device)) unlinkSync(path); // nothing came of it
+    throw error;
+  } finally {
+    device.close();
+  }
+}
+
+function isBlank(device: MetadataDevice): boolean {
+  const block = new Uint8Array(BLOCK_SIZE);
+  device.read(0, block);
+  return block.every((byte) => byte === 0);
+}
+
+/** 4 MiB. */
+const LEAST_METADATA_BLOCKS = 1024;
+/** 509 words of 64 bits in an array block of {@link BLOCK_SIZE} bytes. */
+const BITS_IN_BLOCK = Math.floor((BLOCK_SIZE - 24) / 8) * 64;
+
+/** Looked at, at the beginning and at the end of a destination. */
+const NR_BYTES_LOOKED_AT = 2 ** 20;
+
+async function refuseContent(path: string, device: DataDevice): Promise<void> {
+  const length = Math.min(NR_BYTES_LOOKED_AT, device.size);
+  for (const offset of [0, device.size - length]) {
+    const [extent] = await device.allocation(offset, length);
+    if (extent !== undefined && extent.state !== 'data' && extent.length === length) continue;
+    const bytes = new Uint8Array(length);
+    await device.read(offset, bytes);
+    if (bytes.every((byte) => byte === 0)) continue;
+    throw new ToolError('ERR_NOT_BLANK', `the destination '${path}' is not blank`, {
+      effect: 'a new clone would overwrite what it holds; nothing has been written',
+      nextStep: 'give a path where nothing is yet, a blank device, or --overwrite to use this one all the same',
+    });
+  }
+}
+
+const tooSmall = (path: string, has: number, needs: number): ToolError =>
+  new ToolError('ERR_DATA_SIZE', `the destination '${path}' has ${has} bytes, and the source ${needs}`, {
+    effect: 'a clone is as large as its source',
+    nextStep: `enlarge it (truncate -s ${needs} '${path}', lvextend), or give a path where nothing is yet`,
+  });
