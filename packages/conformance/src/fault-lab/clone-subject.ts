@@ -5,8 +5,8 @@
 
 import { CloneDevice, checkClone } from '@pdata/clone';
 import { MemoryDataDevice, SECTOR_SIZE } from '@pdata/device';
-import type { CrashSubject } from '@pdata/testing';
-import { ANYTHING, judgeSectors, type SectorState, sectorsFullOf, valuesIn } from './sector-states.js';
+import { type CrashSubject, sectorsOf, valuesIn } from '@pdata/testing';
+import { ANYTHING, judgeSectors, type SectorState } from './sector-states.js';
 
 export type CloneOperation =
   | { readonly op: 'write'; readonly sector: number; readonly length: number; readonly fua: boolean }
@@ -46,7 +46,7 @@ export const subject: CrashSubject<CloneOperation, typeof MEDIA, SectorState> = 
   media: MEDIA,
   operations,
   async prepare({ metadata, destination }) {
-    await destination.write(0, sectorsFullOf(GARBAGE, NR_SECTORS));
+    await destination.write(0, sectorsOf(GARBAGE, NR_SECTORS));
     const clone = await CloneDevice.format(metadata, { source: SOURCE, destination }, OPTIONS);
     await clone.close();
   },
@@ -66,7 +66,7 @@ export const subject: CrashSubject<CloneOperation, typeof MEDIA, SectorState> = 
           const { sector, length, fua } = operation;
           const value = nextValue++;
           change(sector, sector + length, value);
-          await clone.write(sector * SECTOR_SIZE, sectorsFullOf(value, length), { fua });
+          await clone.write(sector * SECTOR_SIZE, sectorsOf(value, length), { fua });
           break;
         }
         case 'zero':
@@ -96,7 +96,7 @@ export const subject: CrashSubject<CloneOperation, typeof MEDIA, SectorState> = 
     const clone = await CloneDevice.open(metadata, { source: SOURCE, destination }, OPTIONS);
     const bytes = new Uint8Array(SIZE);
     await clone.read(0, bytes);
-    const found = valuesIn(bytes, 'the clone');
+    const found = valuesIn(bytes);
     if (thorough) await finish(clone, destination, found);
     await clone.close();
     return found;
@@ -118,7 +118,7 @@ async function finish(
   }
   const bytes = new Uint8Array(SIZE);
   await destination.read(0, bytes);
-  const copied = valuesIn(bytes, 'the destination');
+  const copied = valuesIn(bytes);
   const sector = copied.findIndex((value, index) => value !== found[index]);
   if (sector >= 0)
     throw new Error(
