@@ -1,6 +1,6 @@
 /** The configuration of all tests, with bugs planted that the environment names: for the tests that show that tests fail on bugs. */
 import { mergeConfig } from 'vitest/config';
-import { plantingPlugin, type SourceEdit } from '../packages/conformance/test/planted-source.js';
+import { plantingPlugin, type SourceEdit } from '../packages/conformance/test/planted/planted-source.js';
 import base from './vitest.config.js';
 
 const edits = JSON.parse(process.env.PDATA_PLANTED ?? '[]') as SourceEdit[];

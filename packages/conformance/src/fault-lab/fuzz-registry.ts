@@ -1,4 +1,5 @@
+import { target as clone } from './clone-fuzz.js';
 import type { FuzzTarget } from './fuzz-targets.js';
 import { target as thin } from './thin-fuzz.js';
 
-export const FUZZ_TARGETS: readonly FuzzTarget[] = [thin];
+export const FUZZ_TARGETS: readonly FuzzTarget[] = [thin, clone];

@@ -1,6 +1,7 @@
 /** Everything of ours that the explorers are pointed at. A new target is one file beside this one, and a line here. */
 import type { CrashMedia, CrashReport, CrashSubject, CrashViolation } from '@pdata/testing';
 import { type CrashExploration, exploreCrashes, replayCrash } from '@pdata/testing';
+import { subject as clone } from './clone-subject.js';
 import { subject as core } from './core-subject.js';
 import { subject as thinMetadata } from './thin-metadata-subject.js';
 import { subject as thinPool } from './thin-pool-subject.js';
@@ -14,7 +15,7 @@ export interface KnownSubject {
   replay(token: string, options?: Omit<ExplorationOptions, 'seed'>): Promise<CrashViolation | undefined>;
 }
 
-export const SUBJECTS: readonly KnownSubject[] = [known(core), known(thinMetadata), known(thinPool)];
+export const SUBJECTS: readonly KnownSubject[] = [known(core), known(thinMetadata), known(thinPool), known(clone)];
 
 /** Hides what a subject's operations and states are. */
 function known<Operation, Media extends CrashMedia, State>(

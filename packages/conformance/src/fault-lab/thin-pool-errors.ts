@@ -1,9 +1,9 @@
 /** The pool's engine under the error explorer: its messages, and what volumes are asked to do, each until it is durable. */
 import type { DataDevice, MetadataDevice } from '@pdata/device';
-import type { ErrorSubject } from '@pdata/testing';
+import { type ErrorSubject, sectorsOf } from '@pdata/testing';
 import { checkThin, ThinPool, type ThinVolume } from '@pdata/thin';
 import { allocationFaults } from './allocation-faults.js';
-import { BLOCK_SECTORS, GARBAGE, OPTIONS, offsetOf, sectorOf, VOLUME_SIZE, volumesOf } from './thin-pool-subject.js';
+import { BLOCK_SECTORS, GARBAGE, OPTIONS, offsetOf, VOLUME_SIZE, volumesOf } from './thin-pool-subject.js';
 
 const NR_DATA_BLOCKS = 24;
 const BLOCK = BLOCK_SECTORS * 512;
@@ -28,7 +28,7 @@ export const subject: ErrorSubject<ThinPool, typeof MEDIA> = {
     const pool = await ThinPool.format(metadata, data, { ...OPTIONS, dataBlockSize: BLOCK_SECTORS });
     await pool.createThin(0);
     const volume = await pool.openVolume(0, { size: VOLUME_SIZE });
-    for (const place of [0, 4]) await volume.write(offsetOf(place), sectorOf(place + 1));
+    for (const place of [0, 4]) await volume.write(offsetOf(place), sectorsOf(place + 1, 1));
     await volume.close();
     await pool.createSnapshot(1, 0);
     await pool.createThin(2);
@@ -42,9 +42,9 @@ export const subject: ErrorSubject<ThinPool, typeof MEDIA> = {
     deleteThin: (pool) => pool.deleteThin(0),
     setTransactionId: (pool) => pool.setTransactionId(0n, 3n),
     releaseMetadataSnapshot: (pool) => pool.releaseMetadataSnapshot(),
-    'write to a fresh block': on(0, (volume) => volume.write(offsetOf(8), sectorOf(100))),
+    'write to a fresh block': on(0, (volume) => volume.write(offsetOf(8), sectorsOf(100, 1))),
     'write of a whole fresh block': on(2, (volume) => volume.write(BLOCK, new Uint8Array(BLOCK).fill(1))),
-    'write to a shared block': on(1, (volume) => volume.write(offsetOf(5), sectorOf(101))),
+    'write to a shared block': on(1, (volume) => volume.write(offsetOf(5), sectorsOf(101, 1))),
     'zeroes over a shared block': on(1, (volume) => volume.writeZeroes(0, BLOCK)),
     // A discard is a hint: a pool that may not change any more takes it for done. So something follows that refuses.
     'discard, then setTransactionId': async (pool) => {

@@ -7,7 +7,7 @@
  * are written, and one that never is, and so has to be zero although the data device was full of something else.
  */
 import { NoSpaceError } from '@pdata/persistent-data';
-import type { CrashMoment, CrashSubject } from '@pdata/testing';
+import { type CrashMoment, type CrashSubject, sectorsOf } from '@pdata/testing';
 import { checkThin, ThinPool, type ThinVolume } from '@pdata/thin';
 
 export type PoolOperation =
@@ -198,7 +198,7 @@ class PoolRun {
     for (const place of places) values[place] = this.#nextValue++;
     this.#put(thinId, values);
     const done = await Promise.allSettled(
-      places.map((place) => volume.write(offsetOf(place), sectorOf(values[place] as number), { fua })),
+      places.map((place) => volume.write(offsetOf(place), sectorsOf(values[place] as number, 1), { fua })),
     );
     const landed = values.slice();
     done.forEach((result, index) => {
@@ -224,10 +224,6 @@ class PoolRun {
     this.volumes = volumes;
     this.#begins(volumes);
   }
-}
-
-export function sectorOf(value: number): Uint8Array {
-  return new Uint8Array(new Uint32Array(SECTOR / 4).fill(value).buffer);
 }
 
 function judge(found: Volumes, { promised, begun }: CrashMoment<Volumes>): string | undefined {

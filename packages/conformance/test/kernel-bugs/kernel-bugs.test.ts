@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { runsLong } from '../../src/nbd-tools.js';
 import { openScratch } from '../../src/scratch.js';
-import { ROOT, requirePlaces, type SourceEdit } from '../planted-source.js';
+import { ROOT, requirePlaces, type SourceEdit } from '../planted/planted-source.js';
 import { KERNEL_BUGS, type KernelBug } from './kernel-bugs.js';
 
 const reliability = readFileSync(join(ROOT, 'docs/reliability.md'), 'utf8');

@@ -3,7 +3,8 @@
  * this list; a test holds the two together. Where the bug can be put into our code by a line or two, `planted` does, and the named
  * test has to fail then.
  */
-import type { SourceEdit } from '../planted-source.js';
+import { FREED_BLOCKS_REUSED, REVERSED_QUEUE, SNAPSHOT_WITHOUT_COMMIT } from '../planted/edits.js';
+import type { SourceEdit } from '../planted/planted-source.js';
 
 export interface KernelBug {
   /** The kernel's commit, or what else it is known by. */
@@ -64,23 +65,7 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
     what: 'queued count changes are worked off last first: a decrement comes before its increment',
     file: `${CORE}/space-map/metadata-space-map.test.ts`,
     test: 'include a block that is counted and given up again, so that no other order would do',
-    planted: [
-      {
-        file: `${CORE}/space-map/metadata-space-map.ts`,
-        replace: 'return this.#entries[this.#first] as PendingCount;',
-        by: 'return this.#entries[this.#entries.length - 1] as PendingCount;',
-      },
-      {
-        file: `${CORE}/space-map/metadata-space-map.ts`,
-        replace: 'this.#first++;\n    if (this.#first === this.#entries.length) this.clear();',
-        by: 'this.#entries.pop();\n    if (this.#first === this.#entries.length) this.clear();',
-      },
-      {
-        file: `${CORE}/space-map/metadata-space-map.ts`,
-        replace: '    this.#entries.push({ delta, begin, end });',
-        by: '    if (this.#entries.length > 2000) throw new Error("the queue does not end");\n    this.#entries.push({ delta, begin, end });',
-      },
-    ],
+    planted: REVERSED_QUEUE,
   },
   {
     id: '6096d91a',
@@ -100,13 +85,7 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
     what: 'a block that is free now, but used in the last commit, is handed out',
     file: THIN_REGRESSIONS,
     test: 'data blocks, allocated, freed and allocated in one transaction',
-    planted: [
-      {
-        file: `${CORE}/space-map/bitmap-counts.ts`,
-        replace: 'const committedFrom = first < committedNrBlocks ? state.committedBlockNr : 0;',
-        by: 'const committedFrom = first < committedNrBlocks ? 0 : 0;',
-      },
-    ],
+    planted: FREED_BLOCKS_REUSED,
   },
   {
     id: '3ab91828',
@@ -166,13 +145,7 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
     what: 'a metadata snapshot is taken of what has not been committed',
     file: `${THIN}/metadata/metadata-snapshot.test.ts`,
     test: 'includes what had not been committed when it was taken (49e99fc7, 0d200aef)',
-    planted: [
-      {
-        file: `${THIN}/metadata/thin-metadata.ts`,
-        replace: '    this.commit();\n    this.#transaction.change(',
-        by: '    this.#transaction.change(',
-      },
-    ],
+    planted: SNAPSHOT_WITHOUT_COMMIT,
   },
   {
     id: '474e5595',
@@ -216,6 +189,19 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
         file: `${THIN}/metadata/pool-transaction.ts`,
         replace: '    this.metadataLow?.rearm(this.#state.tm.spaceMap.nrFree);',
         by: '    this.metadataLow?.look(this.#state.tm.spaceMap.nrFree);',
+      },
+    ],
+  },
+  {
+    id: '8b3fd1f5',
+    what: 'a clone commits before its destination is durable',
+    file: 'packages/clone/test/engine-model.test.ts',
+    test: 'has after each loss of power what was flushed (8b3fd1f5)',
+    planted: [
+      {
+        file: 'packages/clone/src/engine/clone-core.ts',
+        replace: "      operation = 'flush the destination device';\n      await this.destination.flush();\n",
+        by: '',
       },
     ],
   },

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createViteServer } from 'vitest/node';
 
-export const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
+export const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
 type ViteDevServer = Awaited<ReturnType<typeof createViteServer>>;
 const CONDITIONS = ['@pdata/source', 'module', 'node', 'development|production'];
 

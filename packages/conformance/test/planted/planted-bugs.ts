@@ -5,6 +5,7 @@
  * that lie.
  */
 import { type Disguise, FlushlessDataDevice, FlushlessMetadataDevice, SuperblockFirstDevice } from '@pdata/testing';
+import { FREED_BLOCKS_REUSED, REVERSED_QUEUE, SNAPSHOT_WITHOUT_COMMIT } from './edits.js';
 import type { SourceEdit } from './planted-source.js';
 
 export interface PlantedBug {
@@ -22,24 +23,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a queue of count changes that is worked off in reverse order',
     subject: 'core',
-    edits: [
-      {
-        file: `${CORE}/space-map/metadata-space-map.ts`,
-        replace: 'return this.#entries[this.#first] as PendingCount;',
-        by: 'return this.#entries[this.#entries.length - 1] as PendingCount;',
-      },
-      {
-        file: `${CORE}/space-map/metadata-space-map.ts`,
-        replace: 'this.#first++;\n    if (this.#first === this.#entries.length) this.clear();',
-        by: 'this.#entries.pop();\n    if (this.#first === this.#entries.length) this.clear();',
-      },
-      // In that order the queue may go on for ever: each change brings another before it is done itself.
-      {
-        file: `${CORE}/space-map/metadata-space-map.ts`,
-        replace: '    this.#entries.push({ delta, begin, end });',
-        by: '    if (this.#entries.length > 2000) throw new Error("the queue does not end");\n    this.#entries.push({ delta, begin, end });',
-      },
-    ],
+    edits: REVERSED_QUEUE,
   },
   {
     name: 'no flush before the superblock is written',
@@ -75,13 +59,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'reuse of a block that was freed in the same transaction',
     subject: 'core',
-    edits: [
-      {
-        file: `${CORE}/space-map/bitmap-counts.ts`,
-        replace: 'const committedFrom = first < committedNrBlocks ? state.committedBlockNr : 0;',
-        by: 'const committedFrom = first < committedNrBlocks ? 0 : 0;',
-      },
-    ],
+    edits: FREED_BLOCKS_REUSED,
   },
   {
     name: 'reuse of a data block that was freed in the same transaction',
@@ -131,13 +109,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a metadata snapshot taken without a commit (49e99fc7)',
     subject: 'thin-metadata',
-    edits: [
-      {
-        file: `${THIN}/metadata/thin-metadata.ts`,
-        replace: '    this.commit();\n    this.#transaction.change(',
-        by: '    this.#transaction.change(',
-      },
-    ],
+    edits: SNAPSHOT_WITHOUT_COMMIT,
   },
   {
     name: 'a snapshot that shares its root without counting it',
@@ -171,5 +143,21 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
         by: '    await data.write(begin + at, from);',
       },
     ],
+  },
+  {
+    name: 'a clone that commits before its destination is durable (8b3fd1f5)',
+    subject: 'clone',
+    edits: [
+      {
+        file: 'packages/clone/src/engine/clone-core.ts',
+        replace: "      operation = 'flush the destination device';\n      await this.destination.flush();\n",
+        by: '',
+      },
+    ],
+  },
+  {
+    name: 'a clone whose destination does not flush',
+    subject: 'clone',
+    disguise: { data: (device) => new FlushlessDataDevice(device) },
   },
 ];

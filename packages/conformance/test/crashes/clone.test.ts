@@ -1,0 +1,3 @@
+import { itSurvivesCrashes } from './explored.js';
+
+itSurvivesCrashes('clone', 30_000);
