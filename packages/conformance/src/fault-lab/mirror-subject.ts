@@ -62,7 +62,11 @@ export const subject: CrashSubject<MirrorOperation, typeof MEDIA, SectorState> =
         case 'write': {
           const values = new Map(operation.sectors.map((sector) => [sector, nextValue++]));
           change(values);
-          await Promise.all([...values].map(([sector, value]) => mirror.write(sector * SECTOR_SIZE, sectorsOf(value, 1), { fua: operation.fua })));
+          await Promise.all(
+            [...values].map(([sector, value]) =>
+              mirror.write(sector * SECTOR_SIZE, sectorsOf(value, 1), { fua: operation.fua }),
+            ),
+          );
           break;
         }
         case 'zero': {
@@ -94,13 +98,16 @@ export const subject: CrashSubject<MirrorOperation, typeof MEDIA, SectorState> =
     const found = valuesIn(bytes);
     if (!(await mirror.untilResynced())) throw new Error('the mirror is not in sync although all has been copied');
     await mirror.close();
-    const [first, second] = await Promise.all([devices.leg0, devices.leg1].map(async (leg) => {
-      const content = new Uint8Array(SIZE);
-      await leg.read(0, content);
-      return valuesIn(content);
-    })) as [number[], number[]];
+    const [first, second] = (await Promise.all(
+      [devices.leg0, devices.leg1].map(async (leg) => {
+        const content = new Uint8Array(SIZE);
+        await leg.read(0, content);
+        return valuesIn(content);
+      }),
+    )) as [number[], number[]];
     const sector = first.findIndex((value, index) => value !== second[index]);
-    if (sector >= 0) throw new Error(`in sync, but sector ${sector} is ${first[sector]} on leg 0 and ${second[sector]} on leg 1`);
+    if (sector >= 0)
+      throw new Error(`in sync, but sector ${sector} is ${first[sector]} on leg 0 and ${second[sector]} on leg 1`);
     return found;
   },
   judge: judgeSectors,
@@ -111,7 +118,12 @@ function operations(random: () => number): MirrorOperation[] {
   return Array.from({ length: 8 + pick(14) }, (): MirrorOperation => {
     const dice = random();
     const sector = pick(NR_SECTORS);
-    if (dice < 0.45) return { op: 'write', sectors: [...new Set(Array.from({ length: 1 + pick(3) }, () => pick(NR_SECTORS)))], fua: random() < 0.1 };
+    if (dice < 0.45)
+      return {
+        op: 'write',
+        sectors: [...new Set(Array.from({ length: 1 + pick(3) }, () => pick(NR_SECTORS)))],
+        fua: random() < 0.1,
+      };
     if (dice < 0.5) return { op: 'zero', sector, length: Math.min(NR_SECTORS - sector, 1 + pick(10)) };
     if (dice < 0.65) return { op: 'wait', turns: 1 + pick(40) };
     if (dice < 0.72) return { op: 'resync' };

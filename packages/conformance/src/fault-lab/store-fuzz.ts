@@ -38,7 +38,8 @@ async function readAll(device: MetadataDevice): Promise<void> {
   const store = MetadataStore.open(device, storeSchema, OPTIONS);
   let nr = 0;
   for (const shown of [store.collections, ...store.names().map(({ name }) => store.view(name).collections)]) {
-    for (const entries of [shown.numbers, shown.records, shown.stamps]) for (const _ of entries) if (nr++ > MOST_ENTRIES) return;
+    for (const entries of [shown.numbers, shown.records, shown.stamps])
+      for (const _ of entries) if (nr++ > MOST_ENTRIES) return;
     for (let bit = 0; bit < Math.min(MOST_ENTRIES, shown.bits.length); bit++) shown.bits.has(bit);
   }
   await store.close();

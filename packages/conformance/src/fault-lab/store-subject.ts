@@ -22,7 +22,12 @@ const OPTIONS = { maxBlocks: NR_BLOCKS, history: 0, now: () => 1_700_000_000_000
 
 export const storeSchema = schema({
   version: 1,
-  collections: { numbers: btree({ key: u64, value: u64 }), records: btree({ key: u64, value: record<string>() }), bits: bitset(), stamps: btree({ key: u64, value: u64 }) },
+  collections: {
+    numbers: btree({ key: u64, value: u64 }),
+    records: btree({ key: u64, value: record<string>() }),
+    bits: bitset(),
+    stamps: btree({ key: u64, value: u64 }),
+  },
 });
 export type Store = MetadataStore<typeof storeSchema.collections>;
 type Shown = ReturnType<Store['view']>['collections'];
@@ -47,7 +52,10 @@ export const subject: CrashSubject<StoreOperation, typeof MEDIA> = {
     await store.close();
   },
   async run(list, { devices: { metadata }, begins, promises }) {
-    const store = MetadataStore.open(metadata, storeSchema, { ...OPTIONS, cacheBlocks: list.length % 2 === 0 ? 32 : 256 });
+    const store = MetadataStore.open(metadata, storeSchema, {
+      ...OPTIONS,
+      cacheBlocks: list.length % 2 === 0 ? 32 : 256,
+    });
     let model: Model = { stamp: 0, numbers: new Map(), names: new Map() };
     let nextValue = 1;
     let state = inWords(model);
@@ -156,21 +164,34 @@ function apply(store: Store, operation: Change, value: number): void {
 }
 
 function inWords({ stamp, numbers, names }: Model): string {
-  const entries = (of: ReadonlyMap<number, number>): string => [...of].sort(([a], [b]) => a - b).map(([key, value]) => `${key}:${value}`).join(' ');
-  return [`${stamp}`, entries(numbers), ...[...names].sort().map(([name, of]) => `${name} = ${entries(of)}`)].join('; ');
+  const entries = (of: ReadonlyMap<number, number>): string =>
+    [...of]
+      .sort(([a], [b]) => a - b)
+      .map(([key, value]) => `${key}:${value}`)
+      .join(' ');
+  return [`${stamp}`, entries(numbers), ...[...names].sort().map(([name, of]) => `${name} = ${entries(of)}`)].join(
+    '; ',
+  );
 }
 
 export function shownBy(store: Store): string {
   const named = store.names().map(({ name }) => [name, numbersOf(store.view(name).collections)] as const);
-  return inWords({ stamp: store.collections.stamps.get(0) ?? 0, numbers: numbersOf(store.collections), names: new Map(named) });
+  return inWords({
+    stamp: store.collections.stamps.get(0) ?? 0,
+    numbers: numbersOf(store.collections),
+    names: new Map(named),
+  });
 }
 
 /** The three collections have to agree. */
 function numbersOf({ numbers, records, bits }: Shown): Map<number, number> {
   const found = new Map<number, number>([...numbers]);
-  for (const [key, text] of records) if (text !== recordOf(found.get(key) ?? -1)) throw new Error(`record ${key} is not that of ${found.get(key)}`);
-  if ([...records].length !== found.size) throw new Error(`there are ${[...records].length} records for ${found.size} numbers`);
-  for (let key = 0; key < NR_BITS; key++) if (bits.has(key) !== found.has(key)) throw new Error(`bit ${key} is ${bits.has(key)}`);
+  for (const [key, text] of records)
+    if (text !== recordOf(found.get(key) ?? -1)) throw new Error(`record ${key} is not that of ${found.get(key)}`);
+  if ([...records].length !== found.size)
+    throw new Error(`there are ${[...records].length} records for ${found.size} numbers`);
+  for (let key = 0; key < NR_BITS; key++)
+    if (bits.has(key) !== found.has(key)) throw new Error(`bit ${key} is ${bits.has(key)}`);
   return found;
 }
 

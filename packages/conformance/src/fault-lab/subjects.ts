@@ -17,7 +17,14 @@ export interface KnownSubject {
   replay(token: string, options?: Omit<ExplorationOptions, 'seed'>): Promise<CrashViolation | undefined>;
 }
 
-export const SUBJECTS: readonly KnownSubject[] = [known(core), known(thinMetadata), known(thinPool), known(clone), known(mirror), known(store)];
+export const SUBJECTS: readonly KnownSubject[] = [
+  known(core),
+  known(thinMetadata),
+  known(thinPool),
+  known(clone),
+  known(mirror),
+  known(store),
+];
 
 /** Hides what a subject's operations and states are. */
 function known<Operation, Media extends CrashMedia, State>(
