@@ -1,5 +1,6 @@
 import { target as clone } from './clone-fuzz.js';
 import type { FuzzTarget } from './fuzz-targets.js';
+import { target as store } from './store-fuzz.js';
 import { target as thin } from './thin-fuzz.js';
 
-export const FUZZ_TARGETS: readonly FuzzTarget[] = [thin, clone];
+export const FUZZ_TARGETS: readonly FuzzTarget[] = [thin, clone, store];

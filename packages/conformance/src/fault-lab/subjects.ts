@@ -3,6 +3,8 @@ import type { CrashMedia, CrashReport, CrashSubject, CrashViolation } from '@pda
 import { type CrashExploration, exploreCrashes, replayCrash } from '@pdata/testing';
 import { subject as clone } from './clone-subject.js';
 import { subject as core } from './core-subject.js';
+import { subject as mirror } from './mirror-subject.js';
+import { subject as store } from './store-subject.js';
 import { subject as thinMetadata } from './thin-metadata-subject.js';
 import { subject as thinPool } from './thin-pool-subject.js';
 
@@ -15,7 +17,14 @@ export interface KnownSubject {
   replay(token: string, options?: Omit<ExplorationOptions, 'seed'>): Promise<CrashViolation | undefined>;
 }
 
-export const SUBJECTS: readonly KnownSubject[] = [known(core), known(thinMetadata), known(thinPool), known(clone)];
+export const SUBJECTS: readonly KnownSubject[] = [
+  known(core),
+  known(thinMetadata),
+  known(thinPool),
+  known(clone),
+  known(mirror),
+  known(store),
+];
 
 /** Hides what a subject's operations and states are. */
 function known<Operation, Media extends CrashMedia, State>(

@@ -205,4 +205,36 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
       },
     ],
   },
+  {
+    id: '930d332a',
+    what: 'a write makes a region clean that was not in sync, and it is never copied',
+    file: 'packages/mirror/test/engine-defects.test.ts',
+    test: 'leaves it to be copied: interrupted and begun again, the first resync makes all legs equal',
+    planted: [
+      {
+        file: 'packages/mirror/src/log/bitmap-log.ts',
+        replace: 'if (this.mayBecomeClean && this.isInSync(regionNr)) this.#setClean(regionNr, true);',
+        by: 'if (this.mayBecomeClean) this.#setClean(regionNr, true);',
+      },
+    ],
+  },
+  {
+    id: 'f44db678',
+    what: 'a copy that failed counts as one that did not',
+    file: 'packages/mirror/src/engine/failures.test.ts',
+    test: 'the region stays not in sync, and is tried again after a suspend',
+    planted: [
+      {
+        file: 'packages/mirror/src/region-hash/region-hash.ts',
+        replace: "entry.recovery = copied && !entry.isSpoilt ? 'copied' : 'failed';",
+        by: "entry.recovery = copied || !entry.isSpoilt ? 'copied' : 'failed';",
+      },
+    ],
+  },
+  {
+    id: 'dm-devel 2008',
+    what: 'the caller changes its bytes during a write, and the legs differ',
+    file: 'packages/mirror/test/engine-defects.test.ts',
+    test: 'are written alike on all legs',
+  },
 ];

@@ -160,4 +160,41 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     subject: 'clone',
     disguise: { data: (device) => new FlushlessDataDevice(device) },
   },
+  {
+    name: 'a region that is not in sync made clean after a write (930d332a)',
+    subject: 'mirror',
+    edits: [
+      {
+        file: 'packages/mirror/src/log/bitmap-log.ts',
+        replace: 'if (this.mayBecomeClean && this.isInSync(regionNr)) this.#setClean(regionNr, true);',
+        by: 'if (this.mayBecomeClean) this.#setClean(regionNr, true);',
+      },
+    ],
+  },
+  {
+    name: 'a region called clean before the legs are flushed',
+    subject: 'mirror',
+    edits: [
+      {
+        file: 'packages/mirror/src/log/disk-log.ts',
+        replace: 'const failedLegs = await this.#flushLegs();',
+        by: 'const failedLegs: readonly number[] = [];',
+      },
+    ],
+  },
+  {
+    name: 'a write sent to the legs before its mark is durable',
+    subject: 'mirror',
+    disguise: { data: (device, name) => (name === 'log' ? new FlushlessDataDevice(device) : device) },
+  },
+  {
+    name: 'a store that promises a commit whose last flush is missing',
+    subject: 'store',
+    disguise: { metadata: (device) => new FlushlessMetadataDevice(device, (nr) => nr % 2 === 0) },
+  },
+  {
+    name: 'a store whose superblock is written first',
+    subject: 'store',
+    disguise: { metadata: (device) => new SuperblockFirstDevice(device) },
+  },
 ];

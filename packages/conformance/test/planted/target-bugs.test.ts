@@ -1,3 +1,3 @@
 import { itFindsPlantedBugs } from './found.js';
 
-itFindsPlantedBugs(({ subject }) => subject === 'clone');
+itFindsPlantedBugs(({ subject }) => ['clone', 'mirror', 'store'].includes(subject));

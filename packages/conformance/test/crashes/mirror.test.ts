@@ -1,0 +1,3 @@
+import { itSurvivesCrashes } from './explored.js';
+
+itSurvivesCrashes('mirror', 30_000);

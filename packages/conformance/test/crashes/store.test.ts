@@ -1,0 +1,3 @@
+import { itSurvivesCrashes } from './explored.js';
+
+itSurvivesCrashes('store', 30_000);
