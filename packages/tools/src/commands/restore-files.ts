@@ -32,7 +32,7 @@ export interface RestoreWords {
 
 /** @returns the size of the XML in bytes */
 export function checkXmlInput(path: string, { tool, dump, subject, advice }: RestoreWords): number {
-  const stats = inputStats(path);
+  const stats = inputStats(path, 'XML');
   const start = startOf(path);
   if (start.length === 0) {
     throw new ToolError('ERR_NO_XML', `incomplete source metadata: '${path}' is empty`, {
