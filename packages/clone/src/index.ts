@@ -43,6 +43,7 @@ export { type CheckOptions, type CheckSummary, checkClone } from './maintenance/
 export { type FreeLeaksOptions, type FreeLeaksSummary, freeCloneLeaks } from './maintenance/check/free-leaks.js';
 export { type DumpOptions, dumpClone, type RegionsSummary } from './maintenance/dump/dump.js';
 export { CloneDamageError, GeometryNeededError } from './maintenance/regions/damage.js';
+export type { OutlineOptions } from './maintenance/regions/outline.js';
 export { type RepairOptions, type RepairSummary, repairClone } from './maintenance/repair.js';
 export { CloneXmlError } from './maintenance/restore/clone-xml.js';
 export {
