@@ -45,14 +45,16 @@ describe('pdata', () => {
 
   it('knows commands of two words, and helps who knows the first', async () => {
     expect((await runTool('serve thin --version')).stdout).toBe(`${PDATA_VERSION}\n`);
-    for (const [line, typed, meant] of [
-      ['serve', 'serve', 'serve clone'],
-      ['serve miror x', 'serve miror', 'serve mirror'],
-      ['serve thim x', 'serve thim', 'serve thin'],
+    for (const [line, says] of [
+      ['serve', "'serve' alone is no command: 'serve clone', 'serve mirror' or 'serve thin'"],
+      ['serve --help', "'serve' alone is no command: 'serve clone', 'serve mirror' or 'serve thin'"],
+      ['serve thim x', "unrecognised command 'serve thim'; did you mean 'serve thin'?"],
+      ['serve miror x', "unrecognised command 'serve miror'; did you mean 'serve mirror'?"],
+      ['serve xyz', "unrecognised command 'serve xyz'; did you mean 'serve clone'?"],
     ] as const) {
       const { exitCode, stderr } = await runTool(line);
       expect(exitCode).toBe(64);
-      expect(stderr.split('\n')[0]).toBe(`unrecognised command '${typed}'; did you mean '${meant}'?`);
+      expect(stderr.split('\n')[0]).toBe(says);
     }
   });
 

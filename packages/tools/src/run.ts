@@ -47,6 +47,13 @@ function unrecognized(argv: readonly string[]): string {
   const [first] = ofTwoWords;
   const name = first === undefined ? (argv[0] as string) : wordsLike(first, argv);
   const known = (first === undefined ? COMMANDS : ofTwoWords).map((command) => command.name);
+  if (first !== undefined && (argv[1] === undefined || argv[1].startsWith('-'))) {
+    const names = known
+      .map((full) => `'${full}'`)
+      .join(', ')
+      .replace(/, ([^,]*)$/, ' or $1');
+    return `'${printable(argv[0] as string)}' alone is no command: ${names}`;
+  }
   const similar = similarName(name, known) ?? first?.name;
   return `unrecognised command '${printable(name)}'${similar === undefined ? '' : `; did you mean '${similar}'?`}`;
 }

@@ -2,8 +2,8 @@
  * Restores metadata from text that arrives in pieces: whose language it is, and what is built of it, is the target's.
  *
  * The device's superblock is wiped, durably, before anything else is written, and written again last of all, after a flush: a
- * restore that fails or is interrupted, for whatever reason, leaves no valid superblock, so nobody takes half of it for the
- * whole.
+ * restore that fails or is interrupted when it has begun to write leaves no valid superblock, so nobody takes half of it for
+ * the whole. A target that keeps all in memory until the text has proved whole loses nothing to a text that is not.
  */
 import { type MetadataDevice, ReadOnlyError } from '@pdata/device';
 import { wipeSuperblock } from '../block/unformatted.js';
@@ -20,6 +20,8 @@ export interface RestoreParts<Summary> {
     push(chunk: Uint8Array): void;
     end(): void;
   };
+  /** Whether pushing writes to the device; if not, commit alone does. */
+  readonly writesWhileReading: boolean;
   /** Makes what has been read durable, the superblock last. */
   commit(): Summary;
 }
@@ -28,7 +30,8 @@ export class StreamRestorer<Summary> {
   readonly #device: MetadataDevice;
   readonly #parts: RestoreParts<Summary>;
   readonly #options: WorkOptions;
-  #state: 'new' | 'reading' | 'over' = 'new';
+  #state: 'reading' | 'over' = 'reading';
+  #hasBegunToWrite = false;
   #nrBytes = 0;
   #reportAt = 0;
 
@@ -40,9 +43,15 @@ export class StreamRestorer<Summary> {
     this.#options = options;
   }
 
+  /** Whether what the device held is lost. */
+  get hasBegunToWrite(): boolean {
+    return this.#hasBegunToWrite;
+  }
+
   /** The next piece of the text, of any size; not kept. */
   push(chunk: Uint8Array): Progress {
     this.#proceed(() => {
+      if (this.#parts.writesWhileReading) this.#beginToWrite();
       this.#parts.reader.push(chunk);
       this.#nrBytes += chunk.length;
     });
@@ -58,8 +67,10 @@ export class StreamRestorer<Summary> {
   /** The text is complete. When this returns, the restored metadata is durable. */
   end(): Summary {
     const summary = this.#proceed(() => {
+      if (this.#parts.writesWhileReading) this.#beginToWrite();
       this.#parts.reader.end();
       this.#options.signal?.throwIfAborted();
+      this.#beginToWrite();
       return this.#parts.commit();
     });
     this.#state = 'over';
@@ -68,9 +79,7 @@ export class StreamRestorer<Summary> {
 
   #proceed<T>(step: () => T): T {
     if (this.#state === 'over') throw new RangeError('this restore is over: it has ended or failed');
-    const isFirst = this.#state === 'new';
     this.#state = 'over'; // unless the step succeeds
-    if (isFirst) wipeSuperblock(this.#device);
     let result: T;
     try {
       result = step();
@@ -81,12 +90,19 @@ export class StreamRestorer<Summary> {
     return result;
   }
 
+  #beginToWrite(): void {
+    if (this.#hasBegunToWrite) return;
+    this.#hasBegunToWrite = true;
+    wipeSuperblock(this.#device);
+  }
+
   #tooSmall(cause: NoSpaceError): NoSpaceError {
     const { name, nrBlocks } = this.#device;
     const error = new NoSpaceError(
       'metadata',
       `${name} is too small for this metadata: its ${nrBlocks} blocks of 4096 bytes were used up at line ` +
-        `${this.#parts.reader.line} of the XML. It holds no valid metadata now; use a larger device`,
+        `${this.#parts.reader.line} of the XML. ${this.#hasBegunToWrite ? 'It holds no valid metadata now' : 'Nothing has been written'}; ` +
+        'use a larger device',
     );
     error.cause = cause;
     return error;

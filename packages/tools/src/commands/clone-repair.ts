@@ -89,7 +89,7 @@ Examples:
         return SUCCESS;
       } catch (error) {
         if (!isBegun || error instanceof ToolError) throw error;
-        throw explainedRestore(error, input, output, CLONE_RESTORE_WORDS);
+        throw explainedRestore(error, { input, output, hasBegunToWrite: true }, CLONE_RESTORE_WORDS);
       } finally {
         target.close();
       }

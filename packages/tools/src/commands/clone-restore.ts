@@ -1,8 +1,8 @@
 /**
  * clone_restore: writes the metadata of a clone from the XML that clone_dump made.
  *
- * Everything that can be known beforehand is looked at before the target is touched (restore-files.ts). From the first piece of XML on
- * the target has no valid superblock until the very end, so whatever interrupts the restore, nobody takes half of it for the whole.
+ * Everything that can be known beforehand is looked at before the target is touched (restore-files.ts), and so is all of the XML. While
+ * it is written the target has no valid superblock, so whatever interrupts that, nobody takes half of it for the whole.
  *
  * Format: docs/format/clone.md, section 12.
  */
@@ -49,7 +49,8 @@ export const cloneRestore = defineCommand(
     notes: `Regions that the XML calls hydrated are read from the destination by whoever activates the clone: name none that
 the destination does not hold. Regions in doubt are restored as not hydrated, with a warning.
 
-The superblock is written last: until the restore is complete, the output holds no valid metadata.
+Nothing is written before the whole XML has been read and found right. The superblock is written last: an output
+to which only a part was written holds no valid metadata.
 
 This command, and the XML, are pdata's own: no other tool reads the metadata of clones.
 
@@ -64,8 +65,8 @@ Examples:
     const { input, output } = options;
     const nrInputBytes = checkXmlInput(input, CLONE_RESTORE_WORDS);
     const device = openOutput(output, input, CLONE_RESTORE_WORDS);
+    const restorer = new CloneRestorer(device);
     try {
-      const restorer = new CloneRestorer(device);
       io.catchInterrupts();
       const summary = await drive(restore(restorer, input), io, ({ stage, done }) =>
         progress.show({ stage, done, total: nrInputBytes }),
@@ -75,7 +76,7 @@ Examples:
       Object.assign(facts, rest, { metadataBlocksUsed: nrMetadataBlocks, metadataBlocks: device.nrBlocks });
       return SUCCESS;
     } catch (error) {
-      throw explainedRestore(error, input, output, CLONE_RESTORE_WORDS);
+      throw explainedRestore(error, { input, output, hasBegunToWrite: restorer.hasBegunToWrite }, CLONE_RESTORE_WORDS);
     } finally {
       device.close();
     }

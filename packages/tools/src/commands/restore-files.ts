@@ -3,7 +3,7 @@
  * file; and how its failures are told.
  */
 import { type Stats, statSync } from 'node:fs';
-import { BLOCK_SIZE, DeviceBusyError, DeviceOpenError, type MetadataDevice } from '@pdata/device';
+import { BLOCK_SIZE, DeviceBusyError, DeviceError, DeviceOpenError, type MetadataDevice } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
 import { XmlError } from '@pdata/persistent-data/maintenance';
 import { foreignContent, isMetadataOf, type TargetAdvice } from '../failure/foreign-content.js';
@@ -32,7 +32,7 @@ export interface RestoreWords {
 
 /** @returns the size of the XML in bytes */
 export function checkXmlInput(path: string, { tool, dump, subject, advice }: RestoreWords): number {
-  const stats = inputStats(path);
+  const stats = inputStats(path, 'XML');
   const start = startOf(path);
   if (start.length === 0) {
     throw new ToolError('ERR_NO_XML', `incomplete source metadata: '${path}' is empty`, {
@@ -108,9 +108,17 @@ function tooSmall(path: string, nrBytes: number, { minBlocks, sizeAdvice }: Rest
   });
 }
 
-/** Errors that leave the target without metadata say so. */
-export function explainedRestore(error: unknown, input: string, output: string, words: RestoreWords): unknown {
-  const effect = `'${output}' holds no valid metadata now`;
+/** Errors say what they leave of the target: it has no metadata, or, when nothing had been written yet, what it had. */
+export function explainedRestore(
+  error: unknown,
+  {
+    input,
+    output,
+    hasBegunToWrite,
+  }: { readonly input: string; readonly output: string; readonly hasBegunToWrite: boolean },
+  words: RestoreWords,
+): unknown {
+  const effect = hasBegunToWrite ? `'${output}' holds no valid metadata now` : 'nothing has been written';
   if (error instanceof InterruptedError) {
     const { code, exitCode } = error;
     return new ToolError(code, 'interrupted', { effect, nextStep: 'run it again' }, { cause: error, exitCode });
@@ -123,5 +131,6 @@ export function explainedRestore(error: unknown, input: string, output: string, 
       { cause: error },
     );
   }
+  if (error instanceof DeviceError) return new ToolError(error.code, error.message, { effect }, { cause: error });
   return error;
 }

@@ -43,7 +43,7 @@ describe('a server listens', () => {
     'on %s, which others can reach, only with TLS or when told to',
     (host) => {
       expect(() => addressOf(`--host ${host}`)).toThrow(
-        `anybody who can reach ${host} could read and write the volumes`,
+        `anybody who can reach ${host} could read and write what is served`,
       );
       expect(addressOf(`--host ${host} --insecure`).warning).toContain(`whoever reaches ${host} can read and write`);
       expect(addressOf(`--host ${host} --tls-cert ${cert} --tls-key ${key}`)).toEqual({

@@ -78,7 +78,7 @@ export function serveAddress(options: ParsedOptions<typeof addressOptions>): Ser
   const isOpen = socket === undefined && !isLoopback(host);
   if (isOpen && cert === undefined && !options.insecure) {
     throw usageError(
-      `anybody who can reach ${host} could read and write the volumes`,
+      `anybody who can reach ${host} could read and write what is served`,
       'ask who they are: --tls-cert FILE --tls-key FILE --tls-ca FILE; or leave --host out, and let clients come through a tunnel (ssh -L); or ' +
         'say --insecure',
     );

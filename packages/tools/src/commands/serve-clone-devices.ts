@@ -13,7 +13,7 @@
  *
  * Format: docs/format/clone.md, section 1.
  */
-import { existsSync, unlinkSync } from 'node:fs';
+import { existsSync, statSync, unlinkSync } from 'node:fs';
 import { CloneDevice, CloneMetadata, type CloneOptions, nrRegionsFor } from '@pdata/clone';
 import { BLOCK_SIZE, type DataDevice, type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
@@ -65,30 +65,42 @@ export async function withClone<T>(
       ),
     );
   }
-  return withCloneInput(metadata, 'write', (device) => {
-    const look = lookAt(device);
-    if (look === 'complete')
-      return withDataFile(destination, 'write', DESTINATION, (opened) => finished(device, opened, options, work));
+  return withCloneInput(metadata, 'write', async (device) => {
+    const found = lookAt(device);
+    if (found !== undefined && !existsSync(destination)) throw missing(destination, found);
+    if (found?.isComplete)
+      return withDataFile(destination, 'write', DESTINATION, (opened) => {
+        if (opened.size < found.size) throw tooSmall(destination, opened.size, { needs: found.size, of: 'the clone' });
+        return finished(device, opened, options, work);
+      });
     return withSource(source, (opened) =>
-      started(files, device, opened, { ...options, isNew: look === 'blank' }, work),
+      started(files, device, opened, { ...options, isNew: found === undefined }, work),
     );
   });
 }
 
 const DESTINATION = { what: 'destination', busy: CLONE_IS_BUSY };
 
-/** What there is before the clone is opened. */
-function lookAt(device: MetadataDevice): 'blank' | 'hydrating' | 'complete' {
+interface FoundClone {
+  /** Bytes. */
+  readonly size: number;
+  readonly nrRegions: number;
+  readonly nrHydrated: number;
+  readonly isComplete: boolean;
+}
+
+/** What there is before the clone is opened; undefined for blank metadata. */
+function lookAt(device: MetadataDevice): FoundClone | undefined {
   let metadata: CloneMetadata;
   try {
     metadata = CloneMetadata.open(device);
   } catch (error) {
-    if (error instanceof NotFormattedError) return 'blank';
+    if (error instanceof NotFormattedError) return undefined;
     throw error;
   }
-  const { isComplete } = metadata;
+  const { targetSize, nrRegions, nrHydrated, isComplete } = metadata;
   metadata.close();
-  return isComplete ? 'complete' : 'hydrating';
+  return { size: targetSize * SECTOR_SIZE, nrRegions, nrHydrated, isComplete };
 }
 
 async function started<T>(
@@ -111,8 +123,12 @@ async function started<T>(
     return closingAfter(clone, () => work({ clone, isNew, source }));
   };
   if (isNew && !existsSync(destination)) return withNewDataFile(destination, size, DESTINATION, go);
+  const needed = { needs: size, of: 'the source' };
+  const stats = statSync(destination, { throwIfNoEntry: false });
+  // An empty file cannot even be opened as a device.
+  if (stats?.isFile() && stats.size < size) throw tooSmall(destination, stats.size, needed);
   return withDataFile(destination, 'write', DESTINATION, async (opened) => {
-    if (opened.size < size) throw tooSmall(destination, opened.size, size);
+    if (opened.size < size) throw tooSmall(destination, opened.size, needed);
     if (isNew && !overwrites) await refuseContent(destination, opened);
     return go(opened);
   });
@@ -182,8 +198,22 @@ async function refuseContent(path: string, device: DataDevice): Promise<void> {
   }
 }
 
-const tooSmall = (path: string, has: number, needs: number): ToolError =>
-  new ToolError('ERR_DATA_SIZE', `the destination '${path}' has ${has} bytes, and the source ${needs}`, {
-    effect: 'a clone is as large as its source',
-    nextStep: `enlarge it (truncate -s ${needs} '${path}', lvextend), or give a path where nothing is yet`,
+const tooSmall = (
+  path: string,
+  has: number,
+  { needs, of }: { readonly needs: number; readonly of: string },
+): ToolError =>
+  new ToolError('ERR_DATA_SIZE', `the destination '${path}' has ${has} bytes, and ${of} ${needs}`, {
+    effect: of === 'the clone' ? 'a part of the clone is not in it' : 'a clone is as large as its source',
+    nextStep:
+      of === 'the clone'
+        ? 'give the destination that this clone was made with'
+        : `enlarge it (truncate -s ${needs} '${path}', lvextend), or give a path where nothing is yet`,
+  });
+
+const missing = (path: string, { nrHydrated, nrRegions }: FoundClone): ToolError =>
+  new ToolError('ERR_NO_INPUT', `the destination '${path}' does not exist`, {
+    effect: `by the metadata it holds ${nrHydrated} of ${nrRegions} regions, and all that was written; without it that is gone`,
+    nextStep:
+      'give the destination that this clone was made with; to clone anew, give a --metadata too where nothing is yet',
   });

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { basename, join, parse } from 'node:path';
 import { MemoryDataDevice } from '@pdata/device';
 import { connectNbd, type NbdDataDevice, NbdServer } from '@pdata/nbd';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -194,6 +194,22 @@ describe('a source from afar', () => {
     );
   });
 
+  it('that changes is told of once, however much of it fails, with what not to do', async () => {
+    let nrRequests = 0;
+    const headers = {
+      get ETag() {
+        return nrRequests++ === 0 ? '"1"' : '"2"';
+      },
+    };
+    const { url } = await httpServer(() => IMAGE, headers);
+    const served = await serve({ ...files(), source: url }, '--json', '--region-sectors', '8');
+    await expect.poll(() => nrRequests).toBeGreaterThan(4);
+    await expect.poll(() => served.stdout()).toContain('"warning"');
+    const { stderr } = await served.end();
+    expect(stderr.match(/background hydration failed/g)).toHaveLength(1);
+    expect(stderr).toMatch(/has changed since it was opened: .*; do not start this clone again with the other image/);
+  });
+
   it('that goes away fails what needs it, and the end does not wait for it', async () => {
     const { url, server } = await httpServer(() => IMAGE);
     const served = await serve({ ...files(), source: url }, '--hydration-threshold', '0');
@@ -250,13 +266,31 @@ describe('a clone is refused', () => {
   it('when its destination is gone', async () => {
     const clone = files();
     await (await serve(clone, '--no-hydration')).end();
-    expect(await refusal({ ...clone, destination: newPath('gone.img') })).toContain("Couldn't find input file");
+    expect(await refusal({ ...clone, destination: newPath('gone.img') })).toMatch(
+      /the destination '.*' does not exist\n {2}effect: by the metadata it holds 0 of 16 regions[\s\S]*to clone anew/,
+    );
+  });
+
+  it('when it is complete, and its destination is too small or gone', async () => {
+    const clone = files();
+    const served = await serve(clone);
+    await complete(served);
+    await served.end();
+    const small = newPath('small.img');
+    writeFileSync(small, new Uint8Array(512 * KIB));
+    expect(await refusal({ ...clone, destination: small })).toMatch(
+      /the destination '.*' has 524288 bytes, and the clone 1048576\n.*\n {2}next step: give the destination that this clone was made with\n$/,
+    );
+    expect(await refusal({ ...clone, destination: newPath('gone.img') })).toContain('it holds 16 of 16 regions');
   });
 
   it('when the destination is smaller than the source', async () => {
     const clone = files();
     writeFileSync(clone.destination, new Uint8Array(512 * KIB));
     expect(await refusal(clone)).toMatch(/has 524288 bytes, and the source 1048576[\s\S]*truncate -s 1048576/);
+    writeFileSync(clone.destination, '');
+    expect(await refusal(clone)).toMatch(/has 0 bytes, and the source 1048576[\s\S]*truncate -s 1048576/);
+    expect(existsSync(clone.metadata)).toBe(false);
   });
 
   it('when the source, or the region size, is not that of the metadata', async () => {
@@ -276,6 +310,11 @@ describe('a clone is refused', () => {
     expect(await refusal({ ...clone, metadata: clone.destination })).toContain(
       'metadata and destination are the same file',
     );
+    const { base, dir } = parse(clone.destination);
+    expect(await refusal({ ...clone, metadata: `${dir}/../${basename(dir)}/${base}` })).toContain(
+      'metadata and destination are the same file',
+    );
+    expect(existsSync(clone.destination)).toBe(false);
   });
 
   it('when the metadata is something else', async () => {

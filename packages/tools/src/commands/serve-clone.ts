@@ -8,6 +8,7 @@
  * Format: docs/format/clone.md, sections 7, 8 and 10.
  */
 import type { CloneDevice } from '@pdata/clone';
+import { ImageChangedError } from '@pdata/device/http';
 import { flag, InvalidValue, type OptionTable, type ParseValue, value } from '../command-line/option-table.js';
 import { anyText, u32 } from '../command-line/value-types.js';
 import { PDATA_VERSION } from '../version.js';
@@ -18,7 +19,7 @@ import { DEFAULT_REGION_SIZE, type OpenClone, withClone } from './serve-clone-de
 import { sourceKind } from './serve-clone-source.js';
 import { OneExport } from './serve-one-export.js';
 import { messageOf, runService, type Served, serveUntilStopped } from './serve-service.js';
-import { sparing, type Teller } from './serve-teller.js';
+import { onceAMinute, sparing, type Teller } from './serve-teller.js';
 
 const regionSectors: ParseValue<number> = (text) => {
   const sectors = u32(text);
@@ -137,6 +138,7 @@ class ServedClone implements Served {
   readonly #destination: string;
   readonly #teller: Teller;
   readonly #tellError: (line: string) => void;
+  readonly #tellHydrationError: (reason: string, line: string) => void;
   #hasToldComplete = false;
 
   constructor(
@@ -151,6 +153,7 @@ class ServedClone implements Served {
     this.#destination = destination;
     this.#teller = teller;
     this.#tellError = sparing(io, (line) => teller.warn(line));
+    this.#tellHydrationError = onceAMinute(io, (line) => teller.warn(line));
   }
 
   statusLine(): string {
@@ -162,7 +165,12 @@ class ServedClone implements Served {
       this.#clone.on('mode', ({ to, reason }) =>
         this.#teller.warn(`the clone is in ${to.replaceAll('_', '-')} mode now: ${reason}`),
       ),
-      this.#clone.on('error', ({ operation, error }) => this.#tellError(`${operation} failed: ${messageOf(error)}`)),
+      this.#clone.on('error', ({ operation, error }) => {
+        const failed = `${operation} failed: ${messageOf(error)}`;
+        if (operation !== 'background hydration') return this.#tellError(failed);
+        const root = rootOf(error);
+        this.#tellHydrationError(messageOf(root), `${failed}; ${root instanceof ImageChangedError ? CHANGED : AGAIN}`);
+      }),
       this.#clone.on('complete', () => this.#tellComplete()),
     ];
     return () => {
@@ -189,6 +197,18 @@ class ServedClone implements Served {
       `complete: '${this.#destination}' holds everything, and the source is not needed any more`,
     ]);
   }
+}
+
+const AGAIN = 'what could not be copied is tried again every second';
+const CHANGED =
+  'do not start this clone again with the other image, it would mix the two: bring the first one back, or make a new clone of the other';
+
+/** What was at the beginning of a failure. It names no regions, so that it is the same for all that fails for it. */
+function rootOf(error: unknown): unknown {
+  let root = error;
+  while (root instanceof Error && root.cause instanceof Error && !(root instanceof ImageChangedError))
+    root = root.cause;
+  return root;
 }
 
 /** What the user may not expect. */

@@ -1,5 +1,6 @@
 /** The files that a service works on: data devices opened with advice for who cannot, and no file taken for two. */
-import { statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { type DataDevice, DeviceBusyError, DeviceOpenError } from '@pdata/device';
 import { type OpenFileDataDeviceOptions, openFileDataDevice } from '@pdata/device/node';
 import { ToolError } from '../failure/tool-error.js';
@@ -80,14 +81,23 @@ export async function closingAfter<T>(served: { close(): Promise<void> }, work: 
  * @param files by what they are for, in the order in which they are named
  */
 export function refuseOneFile(files: Readonly<Record<string, string>>, nextStep: string): void {
-  const seen: { purpose: string; path: string; id: string | undefined }[] = [];
+  const seen: { purpose: string; id: string }[] = [];
   for (const [purpose, path] of Object.entries(files)) {
     const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
-    const id = stats === undefined || stats.ino === 0n ? undefined : `${stats.dev} ${stats.ino}`;
-    const other = seen.find((earlier) => earlier.path === path || (id !== undefined && earlier.id === id));
+    const id = stats === undefined || stats.ino === 0n ? placeOf(path) : `${stats.dev} ${stats.ino}`;
+    const other = seen.find((earlier) => earlier.id === id);
     if (other !== undefined) {
       throw new ToolError('ERR_OPTION', `${other.purpose} and ${purpose} are the same file: '${path}'`, { nextStep });
     }
-    seen.push({ purpose, path, id });
+    seen.push({ purpose, id });
+  }
+}
+
+/** Where a file is, or would be. */
+function placeOf(path: string): string {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch {
+    return resolve(path); // its folder does not exist either, which opening it will say
   }
 }

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { ToolError } from '../failure/tool-error.js';
 import { BrokenPipeError } from '../io/io.js';
 import { keptIo } from '../io/kept-io.js';
-import { sparing, Teller } from './serve-teller.js';
+import { onceAMinute, sparing, Teller } from './serve-teller.js';
 
 it('tells of what clients do wrong a few times a second, however often they do it', () => {
   let now = 0;
@@ -23,6 +23,18 @@ it('tells of what clients do wrong a few times a second, however often they do i
     'later',
     'last',
   ]);
+});
+
+it('tells of what fails again and again at once for each reason, and then once a minute', () => {
+  let now = 0;
+  const said: string[] = [];
+  const log = onceAMinute({ now: () => now }, (line) => said.push(line));
+  for (; now < 60_000; now += 1000) log('full', `full at ${now}`);
+  log('full', 'still full');
+  log('gone', 'gone');
+  now += 60_000;
+  log('full', 'full anew');
+  expect(said).toEqual(['full at 0', 'still full (and 59 more like it in the last minute)', 'gone', 'full anew']);
 });
 
 it.each([new BrokenPipeError('closed'), new ToolError('ERR_OUTPUT', 'output error: no space left')])(

@@ -74,3 +74,25 @@ export function sparing(io: Pick<Io, 'now'>, line: (text: string) => void): (tex
     else nrLeftOut++;
   };
 }
+
+/** Milliseconds between two warnings of the same. */
+const SAME_AGAIN = 60_000;
+/** Reasons that are remembered; more than there are different ones of, unless somebody makes them up. */
+const MOST_REASONS = 100;
+
+/** Hands on what happens again and again for the same reason: at once, and then once a minute, with how often it was. */
+export function onceAMinute(io: Pick<Io, 'now'>, line: (text: string) => void): (reason: string, text: string) => void {
+  const told = new Map<string, { at: number; nrSince: number }>();
+  return (reason, text) => {
+    const last = told.get(reason);
+    if (last !== undefined && io.now() - last.at < SAME_AGAIN) {
+      last.nrSince++;
+      return;
+    }
+    if (told.size >= MOST_REASONS) told.clear();
+    told.set(reason, { at: io.now(), nrSince: 0 });
+    line(
+      last === undefined || last.nrSince === 0 ? text : `${text} (and ${last.nrSince} more like it in the last minute)`,
+    );
+  };
+}

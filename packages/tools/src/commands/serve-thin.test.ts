@@ -431,7 +431,7 @@ describe('what cannot be served is refused, and nothing is written', () => {
   });
 
   it.each([
-    [['--host', '0.0.0.0'], 'anybody who can reach 0.0.0.0 could read and write the volumes'],
+    [['--host', '0.0.0.0'], 'anybody who can reach 0.0.0.0 could read and write what is served'],
     [['--socket', '/tmp/x', '--port', '1'], "'--socket <PATH>' cannot be used with '--port <N>'"],
     [
       ['--volume-size', '1.5G', '--port', '0'],

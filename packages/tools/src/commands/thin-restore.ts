@@ -72,6 +72,7 @@ Examples:
     const { input, output } = options;
     const nrInputBytes = checkXmlInput(input, WORDS);
     const device = openOutput(output, input, WORDS);
+    let restorer: ThinRestorer | undefined;
     try {
       const nrDataBlocks = options['nr-data-blocks'];
       // Above 2^53 the library would be handed, and tell, a rounded number.
@@ -80,7 +81,7 @@ Examples:
           `the number of data blocks is ${nrDataBlocks}, expected a whole number up to ${MAX_DATA_BLOCKS}`,
         );
       }
-      const restorer = newRestorer(device, {
+      restorer = newRestorer(device, {
         ...given('transactionId', options['transaction-id']),
         ...given('dataBlockSize', options['data-block-size']),
         ...given('nrDataBlocks', nrDataBlocks === undefined ? undefined : Number(nrDataBlocks)),
@@ -99,7 +100,7 @@ Examples:
       });
       return SUCCESS;
     } catch (error) {
-      throw explainedRestore(error, input, output, WORDS);
+      throw explainedRestore(error, { input, output, hasBegunToWrite: restorer?.hasBegunToWrite ?? false }, WORDS);
     } finally {
       device.close();
     }

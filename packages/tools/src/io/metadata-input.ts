@@ -69,7 +69,7 @@ export function inputStats(path: string, what = 'metadata device'): Stats {
   }
   if (!stats.isFile() && !stats.isBlockDevice()) {
     throw new ToolError('ERR_INPUT_KIND', `Not a block device or regular file '${path}'.`, {
-      nextStep: `give the ${what}, or a file; pipes and directories cannot be used`,
+      nextStep: `give a block device or a file as the ${what}; pipes and directories cannot be used`,
     });
   }
   return stats;

@@ -30,7 +30,7 @@ export const wordsDue = (nrRegions: number, place: number): number =>
 /** Valid until the next read. @throws {@link CorruptBlockError}, {@link DeviceError} */
 export function readBlock(reader: BlockReader, blockNr: number, validator: BlockValidator): Block {
   if (!(blockNr > 0 && blockNr < reader.device.nrBlocks)) {
-    const expected = `1 to ${reader.device.nrBlocks - 1}, the blocks of the device`;
+    const expected = `at least 1, and below ${reader.device.nrBlocks}, the number of blocks that the device has`;
     throw new CorruptBlockError({
       structure: validator.structure,
       blockNr,

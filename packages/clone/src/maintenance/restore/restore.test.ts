@@ -116,13 +116,14 @@ describe('a restore', () => {
       'nr_regions is 999, but 8000 sectors in regions of 8 are 1000',
     ],
     [HEAD.replace('8000', '99999999999999999999'), 'target_size is 99999999999999999999, expected at most'],
-  ])('refuses %s, with its place, and leaves no superblock', (text, says) => {
+  ])('refuses %s, with its place, and changes nothing', (text, says) => {
     const { device } = newClone();
+    const before = device.bytes.slice();
     const error = thrownBy(() => restored(text, device));
     expect(error).toBeInstanceOf(CloneXmlError);
     expect(error.message).toContain(says);
     expect(error.message).toMatch(/^line \d+, column \d+ \(byte \d+\): /);
-    expect(isBlank(device)).toBe(true);
+    expectSameBytes(device.bytes, before);
   });
 
   it('refuses a device that is too small before it takes memory for the regions, and one open for reading', () => {

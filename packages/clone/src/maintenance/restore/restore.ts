@@ -1,8 +1,8 @@
 /**
  * clone_restore: new metadata from the XML of a dump.
  *
- * A restore that fails or is interrupted, for whatever reason, leaves no valid superblock, so nobody takes half of it for the
- * whole (`StreamRestorer`). The regions are kept in memory, a bit each, until the XML is complete.
+ * The regions are kept in memory, a bit each, until the XML is complete: XML with errors changes nothing. A restore that fails or
+ * is interrupted after that leaves no valid superblock, so nobody takes half of it for the whole (`StreamRestorer`).
  */
 import type { MetadataDevice } from '@pdata/device';
 import type { BitRun } from '@pdata/persistent-data';
@@ -26,7 +26,7 @@ export interface RestoreSummary {
 }
 
 /**
- * Restores `xml`, given in pieces, onto `device`, whose content is lost from the first step on.
+ * Restores `xml`, given in pieces, onto `device`, whose content is lost as soon as the XML has proved whole.
  *
  * @returns progress after each piece: `done` is the bytes read, `total` unknown (0)
  * @throws {@link CloneXmlError} where the XML cannot be restored, with line and column
@@ -44,14 +44,14 @@ export function* restoreClone(
 }
 
 /**
- * As {@link restoreClone}, for XML that arrives by itself: `push` each piece, then `end`. After an error, or when `end` is never
- * called, the target has no valid superblock.
+ * As {@link restoreClone}, for XML that arrives by itself: `push` each piece, then `end`, which alone writes.
  */
 export class CloneRestorer extends StreamRestorer<RestoreSummary> {
   /** @throws {@link ReadOnlyError}; the device is not touched yet */
   constructor(device: MetadataDevice, options: RestoreOptions = {}) {
     const build = new CloneBuild(device);
-    super(device, { reader: new CloneXmlReader(build), commit: () => finish(build) }, options);
+    const parts = { reader: new CloneXmlReader(build), writesWhileReading: false, commit: () => finish(build) };
+    super(device, parts, options);
   }
 }
 

@@ -40,6 +40,7 @@ export class ThinRestorer extends StreamRestorer<RestoreSummary> {
   constructor(device: MetadataDevice, options: RestoreOptions = {}) {
     refuseOverrides(options);
     const build = new PoolBuild(device, options);
-    super(device, { reader: new ThinXmlReader(build), commit: () => build.commit() }, options);
+    const parts = { reader: new ThinXmlReader(build), writesWhileReading: true, commit: () => build.commit() };
+    super(device, parts, options);
   }
 }
