@@ -6,17 +6,17 @@ const SPACE_MAP = 'packages/persistent-data/src/space-map';
 /** Count changes worked off last first (cebc2de4). In that order the queue may go on for ever: each change brings another. */
 export const REVERSED_QUEUE: readonly SourceEdit[] = [
   {
-    file: `${SPACE_MAP}/metadata-space-map.ts`,
+    file: `${SPACE_MAP}/pending-counts.ts`,
     replace: 'return this.#entries[this.#first] as PendingCount;',
     by: 'return this.#entries[this.#entries.length - 1] as PendingCount;',
   },
   {
-    file: `${SPACE_MAP}/metadata-space-map.ts`,
+    file: `${SPACE_MAP}/pending-counts.ts`,
     replace: 'this.#first++;\n    if (this.#first === this.#entries.length) this.clear();',
     by: 'this.#entries.pop();\n    if (this.#first === this.#entries.length) this.clear();',
   },
   {
-    file: `${SPACE_MAP}/metadata-space-map.ts`,
+    file: `${SPACE_MAP}/pending-counts.ts`,
     replace: '    this.#entries.push({ delta, begin, end });',
     by: '    if (this.#entries.length > 2000) throw new Error("the queue does not end");\n    this.#entries.push({ delta, begin, end });',
   },

@@ -78,8 +78,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     edits: [
       {
         file: `${CORE}/transaction/transaction-manager.ts`,
-        replace: 'if (!shared && this.#isShadow(nr)) return',
-        by: 'if (!shared) return',
+        replace: 'if (!shared && this.#isShadow(nr)) {',
+        by: 'if (!shared) {',
       },
     ],
   },
