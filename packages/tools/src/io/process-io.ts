@@ -50,7 +50,8 @@ export function processIo(): Io {
       process.on('SIGUSR1', requested); // instead of Node's debugger
       return () => void process.off('SIGUSR1', requested);
     },
-    breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    // Twice: called while the event loop polls, the first comes in the same turn of it, before signals are looked for again.
+    breathe: () => new Promise((resolve) => setImmediate(() => setImmediate(resolve))),
     now: () => performance.now(),
     isDebugging: !['', '0', undefined].includes(process.env.PDATA_DEBUG),
   };
