@@ -53,7 +53,8 @@ describe('the demo', () => {
 
   it.runIf(HAS_TERMINALS)('on a terminal serves until Ctrl-C, and then leaves nothing', async () => {
     using scratch = openScratch();
-    const child = spawn('script', ['-qec', `'${process.execPath}' '${DEMO}'`, '/dev/null'], {
+    // exec: a shell that waited would be interrupted too, and dash then ends with 130, whatever its child said.
+    const child = spawn('script', ['-qec', `exec '${process.execPath}' '${DEMO}'`, '/dev/null'], {
       env: { ...process.env, TERM: 'dumb', TMPDIR: scratch.path() },
     });
     let output = '';
