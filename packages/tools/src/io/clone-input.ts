@@ -8,7 +8,7 @@ import { ToolError } from '../failure/tool-error.js';
 import { withInput, wrongDevice } from './metadata-input.js';
 
 const SEARCH =
-  'search for the newest bitset that is whole: clone_repair --region-size SECTORS --target-size SECTORS (both are in the line ' +
+  'search for the newest bitset that is whole: clone_repair -i DAMAGED -o NEW --region-size SECTORS --target-size SECTORS (both are in the line ' +
   'of the clone in dmsetup table)';
 
 export const CLONE_ADVICE: TargetAdvice = {
