@@ -37,8 +37,9 @@ export function withCloneInput<T>(
   path: string,
   mode: 'read' | 'write',
   work: (device: MetadataDevice) => Promise<T>,
+  { tooSmall = 'XML goes into clone_restore' }: { readonly tooSmall?: string } = {},
 ): Promise<T> {
-  return withInput(path, { mode, busy: CLONE_IS_BUSY, restore: 'clone_restore', explain: explained }, work);
+  return withInput(path, { mode, busy: CLONE_IS_BUSY, tooSmall, explain: explained }, work);
 }
 
 /** Read before anything else, so that a wrong device is told from a damaged one. @throws {@link CorruptBlockError} */
