@@ -45,6 +45,8 @@ const MOST_SEGMENT_FRAMES = 256;
 /** Longest run handed to the device in one request: 1 MiB. */
 const MAX_RUN = 256;
 
+const MOST_SPARE_IMAGES = 64;
+
 /** What a block held, and as what it was known; undefined when only the device knew it. */
 export interface BlockImage {
   readonly nr: number;
@@ -81,6 +83,8 @@ export class BlockManager {
   #dirty: Block[] = [];
   #staging = new Uint8Array(0);
   #readOnly: boolean;
+  /** Of images that are over: a short transaction makes five, and fresh memory for them takes it half its time. */
+  readonly #spareImages: Uint8Array[] = [];
 
   constructor(device: MetadataDevice, options: BlockManagerOptions = {}) {
     const { cacheBlocks = DEFAULT_CACHE_BLOCKS } = options;
@@ -225,15 +229,21 @@ export class BlockManager {
     this.counters.nrFlushes++;
   }
 
-  /** What block `nr` holds, with all changes, for `restore` to put back. */
+  /** What block `nr` holds, with all changes, for `restore` to put back. Ends with `discardImage`. */
   image(nr: number): BlockImage {
+    const bytes = this.#spareImages.pop() ?? new Uint8Array(BLOCK_SIZE);
     const frame = this.#frameOf[nr] as number;
     if (frame > 0) {
-      return { nr, bytes: (this.#frames[frame] as Block).bytes.slice(), validator: this.#validators[frame] };
+      bytes.set((this.#frames[frame] as Block).bytes);
+      return { nr, bytes, validator: this.#validators[frame] };
     }
-    const bytes = new Uint8Array(BLOCK_SIZE);
     this.device.read(nr, bytes); // written early, and so sealed
     return { nr, bytes, validator: undefined };
+  }
+
+  /** Nobody looks at `image` any more: its memory is for the next. */
+  discardImage({ bytes }: BlockImage): void {
+    if (this.#spareImages.length < MOST_SPARE_IMAGES) this.#spareImages.push(bytes);
   }
 
   /** Gives a block the content that it had. */
