@@ -136,6 +136,7 @@ export class StoreSession {
     const state = this.#state;
     this.#savepoints = [];
     const changedBefore = this.#changed;
+    const handBackUnits = state.withholdFreedUnits();
     try {
       this.pushSavepoint();
       const result = body();
@@ -150,6 +151,7 @@ export class StoreSession {
       this.#changed = changedBefore;
       throw error;
     } finally {
+      handBackUnits();
       this.#savepoints = undefined;
     }
   }
