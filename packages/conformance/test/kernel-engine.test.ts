@@ -54,6 +54,17 @@ function operations(seed: number): string[] {
   return [...lines, ...SENSELESS.map((line) => `message ${line}`), 'status'];
 }
 
+/** Volumes that are opened and not closed. */
+function openAtTheEnd(lines: readonly string[]): number[] {
+  const open = new Set<number>();
+  for (const line of lines) {
+    const [what, id] = line.split(' ');
+    if (what === 'open') open.add(Number(id));
+    else if (what === 'close') open.delete(Number(id));
+  }
+  return [...open];
+}
+
 const SENSELESS = [
   'create_thin 0',
   'create_thin',
@@ -117,7 +128,7 @@ async function throughOurEngine(lines: readonly string[]): Promise<Outcome> {
       open.delete(Number(id));
     } else if (what === 'status') {
       status.push(`pool: 0 ${POOL_SECTORS} thin-pool ${pool.statusLine()}`);
-      for (const [thinId, volume] of [...open].sort(([a], [b]) => (`v${a}` < `v${b}` ? -1 : 1)))
+      for (const [thinId, volume] of [...open].sort(([a], [b]) => (`v${a}:` < `v${b}:` ? -1 : 1)))
         status.push(`v${thinId}: 0 ${VOLUME_SECTORS} thin ${volume.statusLine()}`);
     } else {
       const volume = volumeOf(id);
@@ -187,7 +198,7 @@ describe.runIf(requireKernel())('beside the kernel', () => {
       expect(ours.log).toEqual(all('log'));
       expect(withoutHeldRoot(ours.status)).toEqual(withoutHeldRoot(all('status')));
       expect(ours.sums).toEqual(sums);
-      expect(ours.sums.size).toBeGreaterThan(1);
+      expect([...ours.sums.keys()].sort()).toEqual(openAtTheEnd(lines).sort());
       expect(shown(ours.metadata)).toEqual(shown(new Uint8Array(readFileSync(metadata))));
     },
   );

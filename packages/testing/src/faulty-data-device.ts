@@ -16,6 +16,7 @@ import {
   type WriteOptions,
   type WriteZeroesOptions,
 } from '@pdata/device';
+import { noSpaceLeft } from './no-space-left.js';
 import { PendingRequests } from './pending-requests.js';
 
 export type FaultyDataOperation = 'read' | 'write' | 'writeZeroes' | 'discard' | 'flush';
@@ -213,11 +214,8 @@ export class FaultyDataDevice implements DataDevice {
   }
 
   #injected(fault: DataFault | undefined, attempted: string): DeviceError {
-    if (fault === undefined || !('fullAfterBytes' in fault)) {
-      return new DeviceError(`cannot ${attempted}: injected fault`);
-    }
-    const cause = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC', errno: -28 });
-    return new DeviceError(`cannot ${attempted}: ${cause.message}`, { cause });
+    if (fault !== undefined && 'fullAfterBytes' in fault) return noSpaceLeft(attempted);
+    return new DeviceError(`cannot ${attempted}: injected fault`);
   }
 
   #closed(): ClosedError {

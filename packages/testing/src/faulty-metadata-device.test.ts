@@ -2,6 +2,7 @@ import { BLOCK_SIZE, DeviceError, MemoryMetadataDevice } from '@pdata/device';
 import { expect, it } from 'vitest';
 import { blocks, blocksOf } from '../test/blocks.js';
 import { type Fault, FaultyMetadataDevice } from './faulty-metadata-device.js';
+import { thrownBy } from './thrown-by.js';
 
 function faulty(...faults: Fault[]): { device: FaultyMetadataDevice; inner: MemoryMetadataDevice } {
   const inner = new MemoryMetadataDevice({ nrBlocks: 6, name: 'scratch' });
@@ -80,4 +81,23 @@ it('takes further faults while in use, counted over its whole life', () => {
   expect(() => device.write(0, blocks(2))).toThrow(DeviceError);
   device.write(0, blocks(3));
   expect(blocksOf(device)[0]).toBe(3);
+});
+
+it('is full when so many blocks have been written, and so is growing it; what it has can still be read and flushed', () => {
+  const { device } = faulty({ operation: 'write', fullAfterBlocks: 3 });
+  device.write(0, blocks(1, 2));
+  expect(thrownBy(() => device.write(2, blocks(3, 4)))).toMatchObject({
+    name: 'DeviceError',
+    message: 'cannot write blocks 2..3 of scratch: ENOSPC: no space left on device, write',
+    cause: { code: 'ENOSPC' },
+  });
+  device.grow(7);
+  device.write(2, blocks(3));
+  expect(device.nrBlocksWritten).toBe(3);
+  expect(() => device.write(0, blocks(9))).toThrow('ENOSPC');
+  expect(() => device.grow(8)).toThrow('cannot grow scratch to 8 blocks: ENOSPC');
+  device.flush();
+  expect(blocksOf(device)).toEqual([1, 2, 3, 0, 0, 0, 0]);
+  device.heal();
+  device.write(3, blocks(4));
 });

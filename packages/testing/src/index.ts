@@ -65,6 +65,7 @@ export {
   type RecordingOptions,
 } from './recording-metadata-device.js';
 export { seededRandom } from './seeded-random.js';
+export { SlowMetadataDevice } from './slow-metadata-device.js';
 export { SparseMetadataDevice } from './sparse-metadata-device.js';
 export { STRANGER_CERTIFICATE, STRANGER_KEY, TEST_CERTIFICATE, TEST_KEY } from './test-certificate.js';
 export { thrownBy } from './thrown-by.js';

@@ -1,8 +1,10 @@
 /**
  * A metadata device with a cache that a loss of power empties: `crash` tells what it could leave at this very moment, of the
  * blocks written since the last flush any part, one of them torn. Its asynchronous flush takes as long as it is told.
+ *
+ * It keeps all of what is durable in memory: small devices are meant.
  */
-import { BLOCK_SIZE, type MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
+import { BLOCK_SIZE, type MetadataDevice } from '@pdata/device';
 import { seededRandom } from './seeded-random.js';
 
 const SECTOR_SIZE = 512;
@@ -13,15 +15,16 @@ interface BlockWrite {
 }
 
 export class VolatileMetadataDevice implements MetadataDevice {
-  readonly #inner: MemoryMetadataDevice;
+  readonly #inner: MetadataDevice;
   readonly #delay: () => Promise<void>;
   #durable: Uint8Array;
   #inDoubt: BlockWrite[] = [];
 
-  constructor(inner: MemoryMetadataDevice, delay: () => Promise<void> = async () => {}) {
+  constructor(inner: MetadataDevice, delay: () => Promise<void> = async () => {}) {
     this.#inner = inner;
     this.#delay = delay;
-    this.#durable = inner.bytes.slice();
+    this.#durable = new Uint8Array(inner.nrBlocks * BLOCK_SIZE);
+    inner.read(0, this.#durable);
   }
 
   get name(): string {
@@ -64,7 +67,7 @@ export class VolatileMetadataDevice implements MetadataDevice {
 
   grow(nrBlocks: number): void {
     this.#inner.grow(nrBlocks);
-    const durable = new Uint8Array(this.#inner.bytes.byteLength);
+    const durable = new Uint8Array(this.#inner.nrBlocks * BLOCK_SIZE);
     durable.set(this.#durable);
     this.#durable = durable;
   }

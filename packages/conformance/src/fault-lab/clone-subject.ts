@@ -25,7 +25,12 @@ const OF_SOURCE = 1_000_000;
 export const GARBAGE = 0xdddddddd;
 const MOST_TURNS = 1000;
 
-export const MEDIA = { metadata: { nrBlocks: 32 }, destination: { size: SIZE } } as const;
+/** Hydration goes on while something is flushed. */
+const FLUSH_TURNS = 8;
+export const MEDIA = {
+  metadata: { nrBlocks: 32, flushTurns: FLUSH_TURNS },
+  destination: { size: SIZE, flushTurns: FLUSH_TURNS },
+} as const;
 const SOURCE_STATE: SectorState = Array.from({ length: NR_SECTORS }, (_, sector) => OF_SOURCE + sector);
 export const OPTIONS = {
   regionSize: REGION_SECTORS,

@@ -20,7 +20,13 @@ const REGION_SECTORS = 8;
 const NR_REGIONS = 8;
 const NR_SECTORS = NR_REGIONS * REGION_SECTORS;
 const SIZE = NR_SECTORS * SECTOR_SIZE;
-const MEDIA = { log: { size: 2048 }, leg0: { size: SIZE }, leg1: { size: SIZE } } as const;
+/** Resync and clearing of marks go on while something is flushed. */
+const FLUSH_TURNS = 8;
+const MEDIA = {
+  log: { size: 2048, flushTurns: FLUSH_TURNS },
+  leg0: { size: SIZE, flushTurns: FLUSH_TURNS },
+  leg1: { size: SIZE, flushTurns: FLUSH_TURNS },
+} as const;
 /** Leg 0 is the good one. */
 const ON_LEG_0: SectorState = Array.from({ length: NR_SECTORS }, (_, sector) => 1_000_000 + sector);
 /** No timer goes off by itself: whatever is done after a while is done at a suspend, and by `clearPeriod: 0` at once. */

@@ -20,10 +20,11 @@ export const target: FuzzTarget = {
   ],
   async image(seed) {
     const device = new MemoryMetadataDevice(subject.media.metadata);
-    await subject.prepare?.({ metadata: device });
+    const devices = { metadata: device, units: new MemoryMetadataDevice(subject.media.units) };
+    await subject.prepare?.(devices);
     const nothing = (): void => {};
     const operations = [...subject.operations(seededRandom(seed)), { op: 'commitSync' } as const];
-    await subject.run(operations, { devices: { metadata: device }, begins: nothing, promises: nothing });
+    await subject.run(operations, { devices, begins: nothing, promises: nothing });
     return device.bytes;
   },
 };

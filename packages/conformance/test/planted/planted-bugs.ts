@@ -197,4 +197,52 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     subject: 'store',
     disguise: { metadata: (device) => new SuperblockFirstDevice(device) },
   },
+  {
+    name: 'a unit handed out again while a commit on its way could still be lost',
+    subject: 'store',
+    edits: [{ file: `${CORE}/space-map/data-space-map.ts`, replace: 'this.older.length === 0', by: 'true' }],
+  },
+  {
+    name: 'a unit handed out again in the transaction that freed it',
+    subject: 'store',
+    edits: [
+      {
+        file: `${CORE}/space-map/data-space-map.ts`,
+        replace: 'state.committedBlockNr = state.blockNr;',
+        by: 'state.committedBlockNr = 0;',
+      },
+    ],
+  },
+  {
+    name: 'a state let go of when its commit is sealed, not when a later one is durable',
+    subject: 'store',
+    edits: [
+      {
+        file: `${CORE}/transaction/commit-pipeline.ts`,
+        replace: 'const waiters = this.#waiting.splice(0);',
+        by: 'const waiters = this.#waiting.splice(0); this.#durable.release();',
+      },
+    ],
+  },
+  {
+    name: 'a superblock that shares a flush with the blocks it reaches',
+    subject: 'store',
+    edits: [{ file: `${CORE}/transaction/commit-pipeline.ts`, replace: 'if (isAtomic) [', by: 'if (true) [' }],
+  },
+  {
+    name: 'a commit promised when its superblock is written, before that is durable',
+    subject: 'store',
+    edits: [
+      {
+        file: `${CORE}/transaction/commit-pipeline.ts`,
+        replace: 'this.#source.fill(blocks.write(0, superblockValidator), state);',
+        by: 'this.#source.fill(blocks.write(0, superblockValidator), state); for (const waiter of arguments[0].waiters) waiter.resolve();',
+      },
+    ],
+  },
+  {
+    name: 'a snapshot that is not counted',
+    subject: 'store',
+    edits: [{ file: `${CORE}/store/head.ts`, replace: 'this.tm.inc(this.stateNr);', by: '' }],
+  },
 ];

@@ -11,9 +11,16 @@
 import type { DataDevice, MetadataDevice } from '@pdata/device';
 
 /** A device in memory, zeros to begin with: of metadata, or of data. Each is held twice, so small ones are meant. */
-export type CrashMedium =
+export type CrashMedium = (
   | { readonly nrBlocks: number; readonly size?: never }
-  | { readonly size: number; readonly nrBlocks?: never };
+  | { readonly size: number; readonly nrBlocks?: never }
+) & {
+  /**
+   * An asynchronous flush takes up to so many turns of the queue of promises, so that the program goes on meanwhile: what it writes then
+   * is not covered. Default 0: it is done at once.
+   */
+  readonly flushTurns?: number;
+};
 
 export type CrashMedia = Readonly<Record<string, CrashMedium>>;
 

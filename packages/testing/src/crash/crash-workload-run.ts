@@ -1,6 +1,8 @@
 /** One workload of an exploration: recorded anew for each attempt, as a whole or in part, and walked. */
 import { type DataDevice, MemoryDataDevice, MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
+import { FaultyDataDevice, type FaultyDataOperation } from '../faulty-data-device.js';
 import { seededRandom } from '../seeded-random.js';
+import { SlowMetadataDevice } from '../slow-metadata-device.js';
 import type { Choice, ChoiceBounds } from './crash-choices.js';
 import { CrashMediumState } from './crash-medium.js';
 import { type CrashEvent, CrashRecording } from './crash-recording.js';
@@ -104,24 +106,36 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
 
   async #record(operations: readonly number[]): Promise<Recorded<State>> {
     const { subject, disguise = {}, thoroughEvery = 16 } = this.#exploration;
-    const media = Object.entries(subject.media).map(([name, { nrBlocks, size }]) =>
+    const media = Object.entries(subject.media).map(([name, { nrBlocks, size, flushTurns = 0 }]) =>
       nrBlocks === undefined
-        ? ({ name, kind: 'data', device: new MemoryDataDevice({ name, bytes: new Uint8Array(size) }) } as const)
-        : ({ name, kind: 'metadata', device: new MemoryMetadataDevice({ name, nrBlocks }) } as const),
+        ? ({
+            name,
+            kind: 'data',
+            flushTurns,
+            device: new MemoryDataDevice({ name, bytes: new Uint8Array(size) }),
+          } as const)
+        : ({ name, kind: 'metadata', flushTurns, device: new MemoryMetadataDevice({ name, nrBlocks }) } as const),
     );
     const plain = Object.fromEntries(media.map(({ name, device }) => [name, device]));
     await subject.prepare?.(plain as unknown as CrashDevices<Media>);
     const recording = new CrashRecording<State>();
     const states: CrashMediumState[] = [];
-    const recorded = media.map(({ name, kind, device }, index) => {
+    const random = seededRandom(this.seed ^ 0xf1a5);
+    const recorded = media.map(({ name, kind, flushTurns, device }, index) => {
       const base = device.bytes as Uint8Array;
       states.push(new CrashMediumState(base, kind));
       // prepare has perhaps closed its devices; the workload begins on new ones.
       if (kind === 'metadata') {
-        const inner = recording.metadata(index, new MemoryMetadataDevice({ name, bytes: base.slice() }));
+        const memory = new MemoryMetadataDevice({ name, bytes: base.slice() });
+        const slow = flushTurns === 0 ? memory : new SlowMetadataDevice(memory, () => turns(flushTurns, random));
+        const inner = recording.metadata(index, slow);
         return [name, disguise.metadata?.(inner, name) ?? inner] as const;
       }
-      const inner = recording.data(index, new MemoryDataDevice({ name, bytes: base.slice() }));
+      const memory = new MemoryDataDevice({ name, bytes: base.slice() });
+      const delay = (operation: FaultyDataOperation): Promise<void> =>
+        turns(operation === 'flush' ? flushTurns : 0, random);
+      const slow = flushTurns === 0 ? memory : new FaultyDataDevice(memory, [], { delay });
+      const inner = recording.data(index, slow);
       return [name, disguise.data?.(inner, name) ?? inner] as const;
     });
     await subject.run(this.shown(operations), {
@@ -139,6 +153,10 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
     // What the program still does in the background, having returned, is not part of the workload.
     return { walk: new CrashWalk(this.names, states, judge, options), events: recording.events.slice() };
   }
+}
+
+async function turns(most: number, random: () => number): Promise<void> {
+  for (let nr = Math.floor(random() * (most + 1)); nr > 0; nr--) await undefined;
 }
 
 function isOneOf<State>(found: State, { promised, begun }: CrashMoment<State>): string | undefined {

@@ -127,7 +127,8 @@ export class ErrorBench<Session, Media extends CrashMedia> {
     if (looked.unexpected !== undefined) return `looking at the object throws ${looked.unexpected}`;
     if (shown !== undefined && shown !== shownBefore && shown !== shownAfter)
       return `the object shows neither the old state nor the new: ${short(shown)}`;
-    if (shown === shownAfter && left !== after)
+    const isKept = shown === shownAfter && left !== after;
+    if (isKept && !(subject.mayKeep ?? []).includes(kind))
       return 'the object shows the new state, but the devices hold the old one';
     setup.heal();
     this.#disarm();
@@ -143,6 +144,7 @@ export class ErrorBench<Session, Media extends CrashMedia> {
     const found = await subject.inspect(reopened);
     await subject.close(reopened);
     const state = await subject.recover(setup.copies());
+    if (isKept && state !== after) return 'it showed the new state, and was closed, but the devices hold the old one';
     if (state !== before && state !== after)
       return `reopened, the devices hold neither the old state nor the new: ${short(state)}`;
     if (found !== (state === before ? shownBefore : shownAfter)) return `reopened, it shows ${short(found)}`;

@@ -38,4 +38,9 @@ export interface ErrorSubject<Session, Media extends CrashMedia = CrashMedia> {
   isExpected?(error: unknown): boolean;
   /** Kinds of requests that an operation may survive: it succeeds although one of them failed (a hint, for example). Default: none. */
   readonly mayFail?: readonly string[];
+  /**
+   * Kinds of requests whose failure may leave an operation done but not durable: it throws, the object shows the new state, the devices
+   * hold the old one, and closing makes it durable (a commit that found no room, for example). Default: none.
+   */
+  readonly mayKeep?: readonly string[];
 }

@@ -2,7 +2,7 @@
  * The error explorer: for each operation, each kind of request, each place, once and for ever: what is left.
  *
  *   the operation threw      an expected error; the devices hold the old state or the new one, and so does what the object shows,
- *                            if it shows anything (the new one only if the devices hold it); tried again on healed devices it
+ *                            if it shows anything (the new one only if the devices hold it, or will when it is closed: `mayKeep`); tried again on healed devices it
  *                            succeeds, or refuses with an expected error
  *   it did not throw         the new state, everywhere
  *   in any case              what is reopened is audited: nothing has leaked
