@@ -9,7 +9,7 @@
  *
  * Format: docs/format/store.md.
  */
-import type { ClosedError, MetadataDevice, StoreError } from '@pdata/device';
+import { type ClosedError, CorruptBlockError, type MetadataDevice, type StoreError } from '@pdata/device';
 import { claimDevice } from '../block/claim.js';
 import { MAX_METADATA_BLOCKS } from '../space-map/metadata-space-map.js';
 import { CommitError } from '../transaction/target-errors.js';
@@ -96,6 +96,8 @@ export class MetadataStore<C extends Collections> {
       return new MetadataStore(device, schema, options, unclaim);
     } catch (error) {
       unclaim();
+      if (error instanceof CorruptBlockError)
+        error.message = `the store on ${device.name} is damaged: ${error.message}; nothing has been changed: put back a copy of it`;
       throw error;
     }
   }
