@@ -8,7 +8,7 @@
  * Format: docs/format/store.md.
  */
 
-import { setU64At, u64At } from '../block/block.js';
+import { corrupt, setU64At, u64At } from '../block/block.js';
 import type { BlockManager } from '../block/block-manager.js';
 import { BTree } from '../btree/tree.js';
 import type { ValueType } from '../btree/value-type.js';
@@ -227,10 +227,11 @@ export class StoreState {
     }
   }
 
-  /** Lets go of the oldest commit of the history. */
+  /** Lets go of the oldest commit of the history. @throws {@link CorruptBlockError} when it has fewer than the superblock says */
   forgetOldest(): void {
     const oldest = this.history.first();
-    if (oldest === undefined) return;
+    if (oldest === undefined)
+      corrupt({ nr: 0 }, 'store superblock', 'historyLength', this.historyLength, 'as many as the history has');
     this.history.remove(oldest.key);
     this.historyLength--;
     this.release(oldest.value.stateNr);
