@@ -32,7 +32,7 @@ const NAMES: Record<Contender, string> = {
   sqlite: 'better-sqlite3',
   level: 'classic-level',
 };
-const SIZES = { nrBatches: 50, batchSize: 1000, nrSingles: 1600, nrAwaiting: 16 };
+const SIZES = { nrBatches: 50, batchSize: 1000, nrSingles: 8000, nrAwaiting: 16 };
 
 export async function benchmarkStore(options: StoreSuiteOptions): Promise<string> {
   const results: Record<Contender, StoreResult[]> = { pdata: [], lmdb: [], sqlite: [], level: [] };

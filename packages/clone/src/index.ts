@@ -19,10 +19,11 @@ export type {
 } from '@pdata/persistent-data/maintenance';
 export { CloneDevice } from './engine/clone-device.js';
 export type { CloneMode } from './engine/clone-mode.js';
-export { CloneMessageError, CloneModeError, HydrationError } from './engine/errors.js';
+export { CloneMessageError, CloneModeError, CloneTableError, HydrationError } from './engine/errors.js';
 export type { CloneEvents, CloneListener } from './engine/events.js';
 export type { CloneDevices, CloneOptions } from './engine/options.js';
 export type { CloneStatus } from './engine/status.js';
+export { type CloneTable, parseCloneTable, printCloneTable } from './engine/table.js';
 export {
   checkRegionSize,
   checkTargetSize,

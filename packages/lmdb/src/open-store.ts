@@ -22,6 +22,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DeviceBusyError, DeviceOpenError } from '@pdata/device';
+import { systemProblem } from '@pdata/device/node';
 import { inspectDataFile } from './data-file.js';
 import { openFailure } from './errors.js';
 import { decode, encode, FORMAT, FORMAT_KEY, type FormatRecord, PAGE_SIZE } from './layout.js';
@@ -105,7 +106,7 @@ function prepareDirectory(path: string, attempted: string, create: boolean): boo
     if (create) mkdirSync(path, { recursive: true });
     stats = statSync(path, { throwIfNoEntry: false });
   } catch (cause) {
-    throw new DeviceOpenError(`cannot ${attempted}: ${(cause as Error).message}`, { cause });
+    throw new DeviceOpenError(`cannot ${attempted}: ${systemProblem(cause) ?? (cause as Error).message}`, { cause });
   }
   if (stats === undefined) {
     throw new DeviceOpenError(`cannot ${attempted}: there is no such directory; \`create: true\` makes one`);
@@ -163,9 +164,12 @@ function requireRoom(path: string, attempted: string, mode: 'read' | 'write'): v
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code === 'EROFS' && mode === 'read') return;
     const isFull = code === 'ENOSPC' || code === 'EDQUOT';
-    throw new DeviceOpenError(`cannot ${attempted}: ${isFull ? 'the disk, or the quota on it, is full' : message}`, {
-      cause,
-    });
+    throw new DeviceOpenError(
+      `cannot ${attempted}: ${isFull ? 'the disk, or the quota on it, is full' : (systemProblem(cause) ?? message)}`,
+      {
+        cause,
+      },
+    );
   } finally {
     rmSync(trial, { force: true });
   }

@@ -129,7 +129,7 @@ describe('the programs', () => {
     });
     closeSync(full);
     expect(status).toBe(64);
-    expect(stderr).toMatch(/^output error: cannot write to standard output: ENOSPC/);
+    expect(stderr).toMatch(/^output error: cannot write to standard output: no space left on device\n {2}next step: /);
   });
 });
 

@@ -6,13 +6,13 @@
  * `head` expects.
  */
 import { once } from 'node:events';
-import { PoolError, systemProblem } from '../words/pool-error.js';
+import { PoolError, reasonOf } from '../words/pool-error.js';
 import type { Io } from './command.js';
 
 export function processIo(): Io {
   let stop: AbortController | undefined;
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') process.stderr.write(`thin-pool: cannot write the output: ${systemProblem(error)}\n`);
+    if (error.code !== 'EPIPE') process.stderr.write(`thin-pool: cannot write the output: ${reasonOf(error)}\n`);
     process.exit(error.code === 'EPIPE' ? 0 : 1);
   });
   process.stderr.on('error', () => {});

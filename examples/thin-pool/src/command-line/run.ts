@@ -1,7 +1,7 @@
 /** A command line from its words to its exit code. */
 import { InvariantError, StoreError } from '@pdata/device';
 import { commandGroups, commands } from '../commands/registry.js';
-import { PoolError, printable } from '../words/pool-error.js';
+import { PoolError, printable, quoted, reasonOf } from '../words/pool-error.js';
 import { type Io, UsageError } from './command.js';
 import { helpText, overview } from './help-text.js';
 import { parseCommandLine } from './parse.js';
@@ -32,5 +32,9 @@ const WRONG_WORDS = new Set<string>(['ERR_NAME', 'ERR_SIZE', 'ERR_TOKEN']);
 function sentence(error: unknown): string {
   if (error instanceof UsageError || error instanceof StoreError) return printable(error.message);
   if (error instanceof InvariantError) return `${error.message}\n${error.stack}`;
+  if (error instanceof Error && 'syscall' in error) {
+    const { syscall, path } = error as NodeJS.ErrnoException;
+    return `cannot ${syscall}${path === undefined ? '' : ` ${quoted(path)}`}: ${reasonOf(error)}`;
+  }
   return `this is a bug of thin-pool, please report it: ${error instanceof Error ? error.stack : String(error)}`;
 }

@@ -10,7 +10,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type DataDevice, StoreError } from '@pdata/device';
 import type { PoolHost } from '../pool-host.js';
-import { PoolError, quoted, systemProblem } from '../words/pool-error.js';
+import { PoolError, quoted, reasonOf } from '../words/pool-error.js';
 import {
   encodeMessage,
   MAX_PIECE,
@@ -48,7 +48,7 @@ export async function listenForCommands(host: PoolHost): Promise<ControlServer> 
     release();
     throw new PoolError(
       'ERR_LISTEN',
-      `cannot listen for commands on ${quoted(join(host.directory, SOCKET_NAME))}: ${systemProblem(error)}`,
+      `cannot listen for commands on ${quoted(join(host.directory, SOCKET_NAME))}: ${reasonOf(error)}`,
       { cause: error },
     );
   } finally {

@@ -14,7 +14,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { StoreError } from '@pdata/device';
-import { PoolError, systemProblem } from '../words/pool-error.js';
+import { PoolError, reasonOf } from '../words/pool-error.js';
 import { actionNames, runAction } from './actions.js';
 import { checkNoBody, readJsonObject } from './body.js';
 import { Guard, newToken } from './guard.js';
@@ -235,7 +235,7 @@ function splitOnce(text: string, separator: string): [string, string | undefined
 function listen(server: Server, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) => {
-      const sentence = `cannot serve the page on port ${port} of 127.0.0.1: ${systemProblem(cause)}`;
+      const sentence = `cannot serve the page on port ${port} of 127.0.0.1: ${reasonOf(cause)}`;
       reject(new PoolError('ERR_LISTEN', sentence, { cause }));
     });
     server.listen({ host: '127.0.0.1', port, exclusive: true }, () => resolve((server.address() as AddressInfo).port));

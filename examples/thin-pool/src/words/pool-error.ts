@@ -5,6 +5,7 @@
  * error that was thrown there, with the same code and sentence.
  */
 import { StoreError } from '@pdata/device';
+import { systemProblem } from '@pdata/device/node';
 
 export type PoolErrorCode =
   | 'ERR_NAME'
@@ -42,26 +43,13 @@ export class PoolError extends StoreError {
   }
 }
 
-/** What the operating system refused, in its words, without its codes and calls: "no such file or directory". */
-export function systemProblem(error: unknown): string {
-  const { message, code } = error as NodeJS.ErrnoException;
-  const [, words] = /^E[A-Z0-9]+: (.+?)(?:, \w+|$)/.exec(message ?? '') ?? [];
-  if (words !== undefined) return words;
-  return (code !== undefined ? SOCKET_PROBLEMS[code] : undefined) ?? message ?? String(error);
-}
-
-/** For sockets Node gives the code and the call, but no words. */
-const SOCKET_PROBLEMS: Record<string, string> = {
-  EADDRINUSE: 'the address is already in use',
-  EACCES: 'permission denied',
-  EADDRNOTAVAIL: 'this machine has no such address',
-  ECONNREFUSED: 'nobody listens there',
-  ENOTFOUND: 'no such host',
-};
+/** Why something failed, for the end of a sentence: of what the operating system refused only its words, "no such file or directory". */
+export const reasonOf = (error: unknown): string =>
+  systemProblem(error) ?? (error instanceof Error ? error.message : String(error));
 
 /** `file` cannot be opened, made, read…: the error that says so, with the system's reason. */
 export function fileError(cannot: string, file: string, error: unknown): PoolError {
-  return new PoolError('ERR_FILE', `cannot ${cannot} ${quoted(file)}: ${systemProblem(error)}`, { cause: error });
+  return new PoolError('ERR_FILE', `cannot ${cannot} ${quoted(file)}: ${reasonOf(error)}`, { cause: error });
 }
 
 /** A name or path as it stands in a sentence: in quotes, without what a terminal would obey. */

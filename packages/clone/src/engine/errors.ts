@@ -19,3 +19,9 @@ export class CloneMessageError extends TargetMessageError {
   override readonly name = 'CloneMessageError';
   readonly code = 'ERR_CLONE_MESSAGE';
 }
+
+/** A line of a table is not one of a clone. The message has the kernel's words, where it has any. */
+export class CloneTableError extends StoreError {
+  override readonly name = 'CloneTableError';
+  readonly code = 'ERR_CLONE_TABLE';
+}

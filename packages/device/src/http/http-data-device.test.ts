@@ -450,14 +450,22 @@ describe('opening is refused in one sentence', () => {
   it('of a port where nobody listens', async () => {
     await server.close();
     const error = await rejection(open(server, { retries: 0 }));
-    expect([error.code, error.message]).toEqual(['ERR_DEVICE_OPEN', expect.stringContaining('ECONNREFUSED')]);
+    expect([error.code, error.message]).toEqual(['ERR_DEVICE_OPEN', expect.stringContaining('nobody listens there')]);
   });
 
   it.each([
     ['ftp://example.org/disk.img', 'expected http: or https:, not ftp:'],
     ['disk.img', 'that is no URL'],
+    ['http://example.org:99999/disk.img', 'it names the port 99999, which is not from 0 to 65535'],
+    ['http://127.0.0.1:25/', 'no HTTP client uses this port, which is reserved for another service'],
   ])('of %s', async (url, says) => {
     expect((await rejection(openHttpDataDevice(url))).message).toBe(`cannot open ${url}: ${says}`);
+  });
+
+  it('of a password that is no percent-encoding, without showing it', async () => {
+    expect((await rejection(openHttpDataDevice('http://name:100%secret@example.org/disk.img'))).message).toBe(
+      'cannot open http://example.org: the name or the password in the URL has a wrong percent-encoding; write % as %25',
+    );
   });
 
   it.each([{ parallel: 0 }, { retries: -1 }, { timeout: 0 }])('with %o', async (options) => {

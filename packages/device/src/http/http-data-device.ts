@@ -285,7 +285,9 @@ function partsOf(url: string | URL): { address: string; shown: string; authoriza
   try {
     parsed = new URL(url);
   } catch (cause) {
-    throw new DeviceOpenError(`cannot open ${url}: that is no URL`, { cause });
+    const [, port = ''] = /^\w+:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/.exec(String(url)) ?? [];
+    const why = Number(port) > 65535 ? `it names the port ${port}, which is not from 0 to 65535` : 'that is no URL';
+    throw new DeviceOpenError(`cannot open ${url}: ${why}`, { cause });
   }
   if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:')
     throw new DeviceOpenError(`cannot open ${url}: expected http: or https:, not ${parsed.protocol}`);
@@ -296,6 +298,21 @@ function partsOf(url: string | URL): { address: string; shown: string; authoriza
   const authorization: Record<string, string> =
     username === '' && password === ''
       ? {}
-      : { Authorization: `Basic ${btoa(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`)}` };
+      : { Authorization: `Basic ${btoa(credentials(parsed.origin, [username, password]))}` };
   return { address: parsed.href, shown: `${parsed.origin}${parsed.pathname}`, authorization };
+}
+
+/** @throws {@link DeviceOpenError} that does not show them */
+function credentials(origin: string, parts: readonly string[]): string {
+  try {
+    const text = parts.map((part) => decodeURIComponent(part)).join(':');
+    // Servers read Latin-1, as ever; what that has no letters for can be UTF-8 only.
+    const isLatin1 = [...text].every((letter) => letter <= '\xff');
+    return isLatin1 ? text : String.fromCharCode(...new TextEncoder().encode(text));
+  } catch (cause) {
+    throw new DeviceOpenError(
+      `cannot open ${origin}: the name or the password in the URL has a wrong percent-encoding; write % as %25`,
+      { cause },
+    );
+  }
 }

@@ -12,6 +12,7 @@
  * longer than it should be is a server that cannot be believed.
  */
 import type { Timers } from '../engine/timers.js';
+import { NETWORK_WORDS } from '../network-words.js';
 import { AttemptError, ImageChangedError } from './errors.js';
 import type { HttpBodyReader, HttpFetch, HttpResponse } from './http-fetch.js';
 import { conditionsFor, differenceFrom, type ImageIdentity, identityOf } from './image-identity.js';
@@ -209,7 +210,10 @@ const OF_CERTIFICATES = /CERT|SELF_SIGNED|VERIFY|ERR_TLS/;
 function networkError(error: unknown): AttemptError {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const { code, message } = cause as { code?: unknown; message?: unknown };
-  const why = typeof message === 'string' && message !== '' ? message : String(code ?? error);
+  // Ports of other services, which no browser connects to, and so not `fetch`.
+  if (message === 'bad port') return final('no HTTP client uses this port, which is reserved for another service');
+  const words = typeof code === 'string' ? NETWORK_WORDS[code] : undefined;
+  const why = words ?? (typeof message === 'string' && message !== '' ? message : String(code ?? error));
   const isOfCertificates = typeof code === 'string' && OF_CERTIFICATES.test(code);
   return new AttemptError(why, { canRetry: !isOfCertificates, cause: error });
 }

@@ -10,6 +10,7 @@
  */
 import { fdatasync, fdatasyncSync } from 'node:fs';
 import { DeviceError } from '../errors.js';
+import { reasonOf } from './system-problem.js';
 
 export class DescriptorSync {
   readonly #fd: number;
@@ -75,7 +76,7 @@ export class DescriptorSync {
   }
 
   #failed(cause: unknown): DeviceError {
-    const failure = new DeviceError(`cannot flush ${this.#name}: ${(cause as Error).message}`, { cause });
+    const failure = new DeviceError(`cannot flush ${this.#name}: ${reasonOf(cause)}`, { cause });
     this.#failure ??= failure;
     return failure;
   }

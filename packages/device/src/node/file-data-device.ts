@@ -34,6 +34,7 @@ import { HolePunch } from './hole-punch.js';
 import { InPlacePolicy, READ_LIMITS, WRITE_LIMITS } from './in-place-policy.js';
 import { createDescriptor, type Descriptor, openDescriptor } from './open-descriptor.js';
 import { readWhole, readWholeSync, writeWhole, writeWholeSync } from './positional-transfer.js';
+import { reasonOf } from './system-problem.js';
 
 /** Zeros are written in pieces of this size where holes cannot be punched, or space is to be kept. */
 const ZEROES_SIZE = 2 ** 20;
@@ -343,7 +344,7 @@ class FileDataDevice implements GrowableDataDevice {
       before = sizeInBytes(this.#fd, this.name);
       if (!this.#isBlockDevice && before < size) await truncate(this.#fd, size);
     } catch (cause) {
-      throw new DeviceError(`cannot grow ${this.name} to ${size} bytes: ${(cause as Error).message}`, { cause });
+      throw new DeviceError(`cannot grow ${this.name} to ${size} bytes: ${reasonOf(cause)}`, { cause });
     }
     const now = wholeSectors(sizeInBytes(this.#fd, this.name));
     if (now > this.#size) this.#growHoles(before, now);
@@ -372,7 +373,7 @@ class FileDataDevice implements GrowableDataDevice {
     try {
       closeSync(this.#fd);
     } catch (cause) {
-      throw new DeviceError(`cannot close ${this.name}: ${(cause as Error).message}`, { cause });
+      throw new DeviceError(`cannot close ${this.name}: ${reasonOf(cause)}`, { cause });
     }
   }
 
@@ -402,7 +403,7 @@ class FileDataDevice implements GrowableDataDevice {
     if (error instanceof RangeError || error instanceof DeviceError) return error;
     if (error instanceof ClosedError || error instanceof ReadOnlyError) return error;
     const range = `${attempted} ${bytesInWords(offset, length)} of ${this.name}`;
-    return new DeviceError(`cannot ${range}: ${(error as Error).message}`, { cause: error });
+    return new DeviceError(`cannot ${range}: ${reasonOf(error)}`, { cause: error });
   }
 }
 

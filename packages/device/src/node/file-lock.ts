@@ -10,6 +10,7 @@
  */
 import { DeviceBusyError, DeviceOpenError } from '../errors.js';
 import { loadNativeExtensions, type NativeExtensions } from './native-extensions.js';
+import { reasonOf } from './system-problem.js';
 
 /**
  * Locks `fd` without waiting.
@@ -23,7 +24,7 @@ export function lockFile(fd: number, name: string, mode: 'shared' | 'exclusive')
     isLocked = locks.tryLock(fd, { shared: mode === 'shared' });
   } catch (cause) {
     throw new DeviceOpenError(
-      `cannot lock ${name}: ${(cause as Error).message}; where the file system has no locks, \`lock: false\` opens it without`,
+      `cannot lock ${name}: ${reasonOf(cause)}; where the file system has no locks, \`lock: false\` opens it without`,
       { cause },
     );
   }

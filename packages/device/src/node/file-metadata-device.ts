@@ -21,6 +21,7 @@ import { sizeInBytes } from './device-size.js';
 import { lockFile, unlockFile } from './file-lock.js';
 import { createDescriptor, type Descriptor, openDescriptor } from './open-descriptor.js';
 import { readWholeSync, writeWholeSync } from './positional-transfer.js';
+import { reasonOf } from './system-problem.js';
 
 export type OpenFileMetadataDeviceOptions =
   | {
@@ -177,6 +178,6 @@ class FileMetadataDevice implements MetadataDevice {
   }
 
   #failure(attempted: string, cause: unknown): DeviceError {
-    return new DeviceError(`cannot ${attempted}: ${(cause as Error).message}`, { cause });
+    return new DeviceError(`cannot ${attempted}: ${reasonOf(cause)}`, { cause });
   }
 }

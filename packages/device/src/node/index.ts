@@ -9,3 +9,4 @@ export type { MetadataDevice } from '../metadata-device.js';
 export { type OpenFileDataDeviceOptions, openFileDataDevice } from './file-data-device.js';
 export { type OpenFileMetadataDeviceOptions, openFileMetadataDevice } from './file-metadata-device.js';
 export { type LockFile, openLockFile } from './lock-file.js';
+export { systemProblem } from './system-problem.js';

@@ -7,6 +7,7 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { DeviceOpenError } from '../errors.js';
 import { lockFile } from './file-lock.js';
+import { reasonOf } from './system-problem.js';
 
 export interface LockFile {
   /** Gives the lock back. Harmless when that was done already. */
@@ -25,7 +26,7 @@ export function openLockFile(path: string, name: string): LockFile {
   try {
     fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o666);
   } catch (cause) {
-    throw new DeviceOpenError(`cannot lock ${name}: ${(cause as Error).message}`, { cause });
+    throw new DeviceOpenError(`cannot lock ${name} by ${path}: ${reasonOf(cause)}`, { cause });
   }
   try {
     lockFile(fd, name, 'exclusive');

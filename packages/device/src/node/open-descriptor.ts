@@ -22,6 +22,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { DeviceBusyError, DeviceOpenError } from '../errors.js';
+import { reasonOf } from './system-problem.js';
 
 export interface Descriptor {
   readonly fd: number;
@@ -135,7 +136,7 @@ function openFailure(path: string, purpose: string, cause: unknown): DeviceOpenE
     case 'ENOMEDIUM':
       return new DeviceOpenError(`${refusal}: there is no device behind this name`, { cause });
     default:
-      return new DeviceOpenError(`${refusal}: ${(cause as Error).message}`, { cause });
+      return new DeviceOpenError(`${refusal}: ${reasonOf(cause)}`, { cause });
   }
 }
 

@@ -12,6 +12,7 @@
  */
 import type { Socket } from 'node:net';
 import { DeviceError } from '@pdata/device';
+import { systemProblem } from '@pdata/device/node';
 import { COMMAND, NBD_ERROR, REQUEST_SIZE } from '../protocol/constants.js';
 import { encodeRequest } from '../protocol/requests.js';
 import { NbdReplyError, NbdTimeoutError } from './errors.js';
@@ -69,7 +70,7 @@ export class NbdConnection {
       finished: (cookie, request) => this.#finished(cookie, request),
     });
     this.#hungUp = socket.closed ? Promise.resolve() : new Promise((resolve) => socket.once('close', () => resolve()));
-    socket.on('error', (error) => this.die(`the connection broke: ${error.message}`, error));
+    socket.on('error', (error) => this.die(`the connection broke: ${systemProblem(error) ?? error.message}`, error));
     socket.on('end', () => this.#onHangUp());
     socket.on('close', () => this.#onHangUp());
     // Gone already: none of these events will come any more.

@@ -9,6 +9,7 @@ import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls, type ConnectionOptions as TlsConnectionOptions } from 'node:tls';
 import { DeviceOpenError, StoreError } from '@pdata/device';
+import { systemProblem } from '@pdata/device/node';
 import { NBD_DEFAULT_PORT } from '../protocol/constants.js';
 import { formatNbdUri, type NbdTarget, parseNbdUri } from '../uri.js';
 import { NbdTimeoutError } from './errors.js';
@@ -59,9 +60,12 @@ function certificatesIn(directory: string): TlsConnectionOptions {
       return readFileSync(join(directory, name));
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && name !== 'ca-cert.pem') return undefined;
-      throw new DeviceOpenError(`cannot read the certificate ${join(directory, name)}: ${(cause as Error).message}`, {
-        cause,
-      });
+      throw new DeviceOpenError(
+        `cannot read the certificate ${join(directory, name)}: ${systemProblem(cause) ?? (cause as Error).message}`,
+        {
+          cause,
+        },
+      );
     }
   };
   const [ca, cert, key] = [read('ca-cert.pem'), read('client-cert.pem'), read('client-key.pem')];
@@ -146,17 +150,13 @@ function happens(socket: Socket, event: 'connect' | 'secureConnect'): Promise<vo
   });
 }
 
-function systemWords({ code, message }: NodeJS.ErrnoException): string {
-  switch (code) {
+function systemWords(error: NodeJS.ErrnoException): string {
+  switch (error.code) {
     case 'ENOENT':
       return 'no such socket; is the server running, and the path right?';
     case 'ECONNREFUSED':
-      return 'nobody listens there (ECONNREFUSED); is the server running?';
-    case 'EACCES':
-      return 'permission denied (EACCES)';
-    case 'ENOTFOUND':
-      return 'no such host';
+      return 'nobody listens there; is the server running?';
     default:
-      return code === undefined || message.includes(code) ? message : `${message} (${code})`;
+      return systemProblem(error) ?? error.message;
   }
 }

@@ -10,6 +10,7 @@
  * Format: docs/format/nbd.md, section 1.
  */
 import type { Socket } from 'node:net';
+import { systemProblem } from '@pdata/device/node';
 import {
   CLIENT_FLAGS_SIZE,
   GREETING_SIZE,
@@ -171,7 +172,7 @@ export class Connection {
   readonly #onError = (error: Error): void => {
     const { code } = error as { code?: string };
     // A client that is gone without a word is nothing to report.
-    if (code !== 'ECONNRESET' && code !== 'EPIPE') this.#log(error.message);
+    if (code !== 'ECONNRESET' && code !== 'EPIPE') this.#log(systemProblem(error) ?? error.message);
     this.raw.destroy();
   };
 

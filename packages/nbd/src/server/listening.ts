@@ -8,6 +8,7 @@ import { chmodSync, existsSync, lstatSync, type Stats, unlinkSync } from 'node:f
 import { connect, type ListenOptions, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { StoreError } from '@pdata/device';
+import { systemProblem } from '@pdata/device/node';
 
 /** Where to listen: a Unix socket, or a TCP port (0: any free one) on an address (default: this machine only). */
 export type NbdListenTarget = { readonly socketPath: string } | { readonly host?: string; readonly port: number };
@@ -111,7 +112,8 @@ function listenError(where: string, error: NodeJS.ErrnoException): NbdListenErro
   return new NbdListenError(`cannot listen on ${where}: ${reasonOf(where, error)}`, { cause: error });
 }
 
-function reasonOf(where: string, { code, message }: NodeJS.ErrnoException): string {
+function reasonOf(where: string, error: NodeJS.ErrnoException): string {
+  const { code, message } = error;
   switch (code) {
     case 'EADDRINUSE':
       return 'another program is listening there; stop it or use another port or path';
@@ -131,6 +133,6 @@ function reasonOf(where: string, { code, message }: NodeJS.ErrnoException): stri
     case 'ERR_SOCKET_BAD_PORT':
       return 'a port is a number from 0 to 65535';
     default:
-      return message;
+      return systemProblem(error) ?? message;
   }
 }

@@ -5,6 +5,7 @@
  * Format: docs/format/nbd.md.
  */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { systemProblem } from '@pdata/device/node';
 import { BufferPool } from './buffer-pool.js';
 import { Connection, type ConnectionHost, type NbdClientInfo } from './connection.js';
 import { errorNumberOf } from './error-numbers.js';
@@ -79,7 +80,7 @@ export class NbdServer {
       clearInterval(server.#sweeper);
       throw error;
     }
-    server.#server.on('error', (error) => server.#host.log(`listening: ${error.message}`));
+    server.#server.on('error', (error) => server.#host.log(`listening: ${systemProblem(error) ?? error.message}`));
     return server;
   }
 

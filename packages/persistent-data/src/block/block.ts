@@ -36,9 +36,7 @@ export class Block {
   readonly #covered: Uint8Array;
 
   // The block manager's own bookkeeping.
-  /** @internal */ validator: BlockValidator | undefined = undefined;
   /** @internal */ dirty = false;
-  /** @internal The operation that touched this frame last. */ lastUsed = 0;
   /** @internal Index among the manager's frames. */ frame = 0;
 
   /** A block over `bytes` (exactly 4096 of them, not copied). */

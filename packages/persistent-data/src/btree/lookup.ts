@@ -6,7 +6,20 @@
  * Format: docs/format/btree.md, section 3.
  */
 import { type Block, corrupt } from '../block/block.js';
-import { childAt, floorIndex, isLeaf, keyAt, MAX_DEPTH, nodeValidator, nrEntries, valueSize } from './node.js';
+import {
+  childAt,
+  childOfNodeAt,
+  floorIndex,
+  floorIndexAt,
+  isLeaf,
+  keyAt,
+  MAX_DEPTH,
+  nodeValidator,
+  nrEntries,
+  placeOfKeyAt,
+  valueSize,
+  valueSizeAt,
+} from './node.js';
 import type { TreeHandle } from './tree-handle.js';
 
 export interface Entry<V> {
@@ -28,6 +41,24 @@ export function descendTo<V>(tree: TreeHandle<V>, key: number): Block {
     }
     // Below the lowest key: still the first child, whose leaf will say that there is nothing.
     nr = childAt(node, index < 0 ? 0 : index);
+  }
+  return tree.refuseDepth();
+}
+
+/** Where in `tree.tm.blocks.window` the value under `key` lies, until the next call there; -1 when the key is not there. */
+export function placeOfValue<V>(tree: TreeHandle<V>, key: number): number {
+  const { blocks } = tree.tm;
+  let nr = tree.root;
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
+    const at = blocks.place(nr, nodeValidator);
+    const { window } = blocks;
+    const index = floorIndexAt(window, at, key);
+    const child = childOfNodeAt(window, at, index < 0 ? 0 : index);
+    if (child < 0) {
+      if (valueSizeAt(window, at) !== tree.type.size) tree.refuseLeaf(blocks.read(nr, nodeValidator));
+      return placeOfKeyAt(window, at, index, key);
+    }
+    nr = child;
   }
   return tree.refuseDepth();
 }

@@ -11,7 +11,7 @@ import type { TransactionManager } from '../transaction/transaction-manager.js';
 import { BTreeCursor } from './cursor.js';
 import { deleteTree } from './delete.js';
 import { insertEntry } from './insert.js';
-import { ceilingLeaf, descendTo, type Entry, firstLeaf, lastLeaf } from './lookup.js';
+import { ceilingLeaf, descendTo, type Entry, firstLeaf, lastLeaf, placeOfValue } from './lookup.js';
 import {
   initNode,
   keyAt,
@@ -50,10 +50,8 @@ export class BTree<V> extends TreeHandle<V> {
 
   /** The value under `key`, or undefined. @throws {@link CorruptBlockError} */
   lookup(key: number): V | undefined {
-    const leaf = descendTo(this, key);
-    const { index } = this;
-    if (index < 0 || keyAt(leaf, index) !== key) return undefined;
-    return this.type.decode(leaf.view, valueOffset(leaf, index));
+    const at = placeOfValue(this, key);
+    return at < 0 ? undefined : this.type.decode(this.tm.blocks.window, at);
   }
 
   /**

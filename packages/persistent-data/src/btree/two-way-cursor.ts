@@ -43,7 +43,7 @@ export const btreeReader = <V>(tree: TreeHandle<V>): NodeReader<number> => ({
     if (isLeaf(node) && valueSize(node) !== tree.type.size) tree.refuseLeaf(node);
     return node;
   },
-  isStill: (node, nr) => node.nr === nr && node.validator === nodeValidator,
+  isStill: (node, nr) => node.nr === nr && tree.tm.blocks.isCached(nr, nodeValidator),
   isLeaf,
   nrEntries,
   childAt,

@@ -18,6 +18,7 @@ import type { SealableSpaceMap, SealedCounts } from '../transaction/space-map.js
 import type { TransactionManager } from '../transaction/transaction-manager.js';
 import { nrBitmapsFor } from './bitmap.js';
 import { BitmapCounts, type BitmapIndex, type BitmapState, refCountType } from './bitmap-counts.js';
+import { FreedBlocks } from './freed-blocks.js';
 import { INDEX_ENTRY_SIZE, type IndexEntry, readIndexEntry, writeIndexEntry } from './index-entry.js';
 import { refuseRange } from './range.js';
 import type { SpaceMapRoot } from './root.js';
@@ -130,6 +131,8 @@ export class DataSpaceMap implements SealableSpaceMap {
   readonly #index: DataIndex;
   readonly #counts: BitmapCounts;
   #cursor = 0;
+  /** Freed since `withholdFreed`. */
+  #withheld: FreedBlocks | undefined;
   /** The state sealed last; without others it is the last commit. */
   #latest: SealedState;
 
@@ -220,6 +223,17 @@ export class DataSpaceMap implements SealableSpaceMap {
     this.#tm.blocks.hold(() => this.#counts.fillBitmap(bitmapNr, countOf));
   }
 
+  /**
+   * From here on, what becomes free is not handed out before the function returned is called: if all this is rolled back, it is in use
+   * again, and whoever writes to blocks as they are handed out must not have written there.
+   */
+  withholdFreed(): () => void {
+    this.#withheld = new FreedBlocks();
+    return () => {
+      this.#withheld = undefined;
+    };
+  }
+
   /** Writes entries kept in memory into the index tree; `root` is final then. To be called before the metadata map settles. */
   settle(): void {
     this.#index.writeBack();
@@ -275,7 +289,10 @@ export class DataSpaceMap implements SealableSpaceMap {
       blocks.enter();
       try {
         if (up) this.#counts.inc(blockNr);
-        else this.#counts.dec(blockNr);
+        else {
+          this.#counts.dec(blockNr);
+          if (this.#withheld !== undefined && this.#counts.bitmapValue(blockNr) === 0) this.#withheld.add(blockNr);
+        }
       } finally {
         blocks.leave();
       }
@@ -289,9 +306,14 @@ export class DataSpaceMap implements SealableSpaceMap {
       [0, Math.min(this.#cursor, committed), true],
       [0, committed, false],
     ] as const) {
-      const found = this.#counts.findFree(begin, end, committed, hints);
+      let found = this.#counts.findFree(begin, end, committed, hints);
+      while (found >= 0 && this.#withheld?.has(found)) found = this.#counts.findFree(found + 1, end, committed, hints);
       if (found >= 0) return found;
     }
-    throw new NoSpaceError('data', `no data block is free: all ${committed} are in use, now or by the last commit`);
+    const orFreed = this.#withheld === undefined ? '' : ', or were freed by this very transaction';
+    throw new NoSpaceError(
+      'data',
+      `no data block is free: all ${committed} are in use, now or by the last commit${orFreed}`,
+    );
   }
 }

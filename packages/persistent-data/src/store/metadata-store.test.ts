@@ -1,7 +1,7 @@
 /** The store as its user sees it, one promise after the other. Random runs against a model are in test/store-model.test.ts. */
 import { ClosedError, DeviceBusyError, MemoryMetadataDevice } from '@pdata/device';
 import { describe, expect, expectTypeOf, it } from 'vitest';
-import { AbortRequiredError } from '../transaction/errors.js';
+import { AbortRequiredError, NoSpaceError } from '../transaction/errors.js';
 import {
   array,
   bitset,
@@ -499,6 +499,28 @@ describe('a snapshot', () => {
     expect(store.space.nrAllocated).toBeLessThan(30);
     await store.commit();
     expect((await store.check()).findings).toEqual([]);
+  });
+});
+
+describe('units', () => {
+  it('freed by a transaction are not handed out by it, for they may be written to at once and it may be rolled back', () => {
+    const store = MetadataStore.open(new MemoryMetadataDevice({ nrBlocks: 64 }), everything);
+    store.transaction(({ blocks }) => blocks.extend(2));
+    store.commitSync();
+    const [first, second] = store.transaction(({ blocks }) => [blocks.allocate(), blocks.allocate()]);
+    expect(() =>
+      store.transaction(({ blocks }) => {
+        blocks.release(first ?? -1);
+        blocks.allocate();
+      }),
+    ).toThrow(NoSpaceError);
+    expect(store.collections.blocks.count(first ?? -1)).toBe(1);
+
+    store.transaction(({ blocks }) => {
+      blocks.release(second ?? -1);
+      blocks.release(first ?? -1);
+    });
+    expect(store.transaction(({ blocks }) => [blocks.allocate(), blocks.allocate()]).sort()).toEqual([0, 1]);
   });
 });
 

@@ -5,22 +5,14 @@
  * when it throws. What is asynchronous: durability. `commit` seals all transactions that have returned so far and resolves when
  * they will survive a crash; transactions go on meanwhile, and commits that wait share their flushes.
  *
- *   transaction    savepoint of the transaction manager; the heads' tables written when it ends
- *   commit         commit-pipeline.ts; store-state.ts says what is sealed
- *   view           a seal shared with the last commit, unless something has changed since
- *   snapshot       one reference more to the table of a state
- *
- * After a commit that failed, what is shown is the last one that is known to be durable, read-only.
+ * This is what programs see, with the types of their schema; what happens is in store-session.ts.
  *
  * Format: docs/format/store.md.
  */
-import { ClosedError, type MetadataDevice, ReadOnlyError, StoreError } from '@pdata/device';
-import { BlockManager } from '../block/block-manager.js';
+import type { ClosedError, MetadataDevice, StoreError } from '@pdata/device';
 import { claimDevice } from '../block/claim.js';
 import { MAX_METADATA_BLOCKS } from '../space-map/metadata-space-map.js';
-import { CommitPipeline } from '../transaction/commit-pipeline.js';
 import { CommitError } from '../transaction/target-errors.js';
-import type { TransactionManager } from '../transaction/transaction-manager.js';
 import type { WorkOptions } from '../work.js';
 import { copyTo } from './backup.js';
 import type { NamedState } from './catalogue.js';
@@ -28,18 +20,17 @@ import { checkStore, type StoreReport } from './check.js';
 import type { Collection } from './collection.js';
 import { compactInto } from './compact.js';
 import { type Differences, differences } from './difference.js';
-import { NameError, WrongTimeError } from './errors.js';
-import type { Head, HeadOwner } from './head.js';
-import { Room } from './room.js';
-import { BLOCKS_OF_A_RELEASE, RunningTransaction, type StoreSavepoint } from './running-transaction.js';
+import { NameError } from './errors.js';
+import type { Head } from './head.js';
+import { BLOCKS_OF_A_RELEASE, RunningTransaction } from './running-transaction.js';
 import type { Collections, Schema, WritableCollections } from './schema.js';
-import { SharedSeal } from './shared-seal.js';
+import type { SharedSeal } from './shared-seal.js';
 import { type CollectionStatistics, statisticsOf } from './statistics.js';
-import { StoreState } from './store-state.js';
-import { storeSuperblockValidator, writeStoreRoots } from './superblock.js';
+import { StoreSession } from './store-session.js';
+import type { StoreState } from './store-state.js';
 import type { SnapshotOptions, Transaction } from './transaction.js';
 import { UnitsCollection } from './units.js';
-import { directoryOf, reconcile, refuseForeign, refuseOtherSchema } from './upgrade.js';
+import { directoryOf, reconcile, refuseOtherSchema } from './upgrade.js';
 import { View } from './view.js';
 
 export interface StoreOptions {
@@ -78,23 +69,13 @@ export interface StoreSpace {
 export type StateName<C extends Collections> = string | { readonly commit: number } | View<C> | undefined;
 
 export class MetadataStore<C extends Collections> {
-  readonly #blocks: BlockManager;
+  readonly #session: StoreSession;
   readonly #schema: Schema<C>;
-  readonly #options: Required<StoreOptions>;
+  readonly #closesDevice: boolean;
+  readonly #now: () => number;
   readonly #unclaim: () => void;
-  readonly #pipeline: CommitPipeline<SharedSeal>;
   readonly #views = new Set<View<C>>();
-  #state: StoreState;
-  #room: Room;
   #collections: WritableCollections<C>;
-  /** Savepoints of the transaction under way, outermost first. */
-  #savepoints: StoreSavepoint[] | undefined;
-  /** Whether anything was changed since the last commit was sealed, and since anything was. */
-  #changed = false;
-  #seal: SharedSeal;
-  #isSealed = true;
-  #latestCommit: Promise<void> = Promise.resolve();
-  #ended: StoreError | undefined;
 
   /**
    * Opens the store on `device`; an empty device (block 0 all zeroes) gets a new one. Older schema versions are upgraded, which
@@ -124,40 +105,20 @@ export class MetadataStore<C extends Collections> {
     const { closesDevice = false, now = Date.now } = options;
     if (!Number.isSafeInteger(history) || history < 0)
       throw new RangeError(`a history keeps a whole number of commits from 0 on, not ${history}`);
-    this.#options = { cacheBlocks, history, maxBlocks, closesDevice, now };
     this.#schema = schema;
+    this.#closesDevice = closesDevice;
+    this.#now = now;
     this.#unclaim = unclaim;
-    const bytes = new Uint8Array(4096);
-    device.read(0, bytes);
-    this.#blocks = new BlockManager(device, { cacheBlocks });
-    const isNew = bytes.every((byte) => byte === 0);
-    if (isNew) {
-      if (device.readOnly)
-        throw new ReadOnlyError(`${device.name} is empty, and open for reading only: a store cannot be made there`);
-      if (device.nrBlocks < LEAST_BLOCKS) device.grow(LEAST_BLOCKS);
-      this.#blocks.deviceGrew();
-      this.#state = StoreState.format(this.#blocks, this.#owner, directoryOf(schema));
-      this.#formatCommit();
-    } else {
-      refuseForeign(bytes, device.name);
-      this.#state = StoreState.open(this.#blocks, this.#owner);
-      refuseOtherSchema(this.#state.directory, schema, device.name);
-    }
-    this.#room = new Room(this.#state.tm, maxBlocks);
-    this.#seal = new SharedSeal({
-      roots: this.#state.roots,
-      spaceMap: this.#state.tm.spaceMap.root,
-      ...this.#state.latestSealed(),
+    this.#session = new StoreSession(device, {
+      cacheBlocks,
+      history,
+      maxBlocks,
+      now,
+      newDirectory: () => directoryOf(schema),
+      onWentBack: () => this.#wentBack(),
+      onEnd: (why) => this.#end(why),
     });
-    this.#pipeline = new CommitPipeline(
-      {
-        blocks: this.#blocks,
-        superblockValidator: storeSuperblockValidator,
-        seal: () => this.#sealForCommit(),
-        fill: (block, { roots, spaceMap }) => writeStoreRoots(block, roots, spaceMap),
-      },
-      this.#seal,
-    );
+    refuseOtherSchema(this.#state.directory, schema, device.name);
     this.#collections = this.#writable(this.#state.main);
     if (this.#state.directory.schemaVersion < schema.version) this.#upgrade();
   }
@@ -174,11 +135,11 @@ export class MetadataStore<C extends Collections> {
 
   /** True when the device is, or a commit has failed. */
   get readOnly(): boolean {
-    return this.#blocks.readOnly;
+    return this.#session.readOnly;
   }
 
   get device(): MetadataDevice {
-    return this.#blocks.device;
+    return this.#session.device;
   }
 
   /**
@@ -189,41 +150,20 @@ export class MetadataStore<C extends Collections> {
    * @throws {@link NoSpaceError} when there is no room
    */
   transaction<T>(body: (collections: WritableCollections<C>, transaction: Transaction<C>) => T): T {
-    this.#requireWritable();
-    if (this.#savepoints !== undefined)
-      throw new WrongTimeError('a transaction is under way already: use its savepoints');
-    const state = this.#state;
-    this.#savepoints = [];
+    const session = this.#session;
     const transaction = new RunningTransaction<C>({
-      state,
-      now: this.#options.now,
-      beginChange: (nrBlocks) => this.#beginChange(nrBlocks),
-      pushSavepoint: () => this.#pushSavepoint(),
-      rollbackTo: (savepoint) => {
-        const index = this.#savepoints?.indexOf(savepoint) ?? -1;
-        if (index >= 0) this.#rollbackTo(index);
-        return index >= 0;
-      },
+      state: session.state,
+      now: this.#now,
+      beginChange: (nrBlocks) => session.beginChange(nrBlocks),
+      pushSavepoint: () => session.pushSavepoint(),
+      rollbackTo: (savepoint) => session.rollbackTo(savepoint),
       writable: (head) => this.#writable(head),
       find: (name) => this.#find(name),
     });
-    const changedBefore = this.#changed;
-    this.#pushSavepoint();
     try {
-      const result = body(this.#collections, transaction);
-      if (typeof (result as { then?: unknown } | undefined)?.then === 'function')
-        refusePromise(result as PromiseLike<unknown>);
-      state.tm.requireWhole();
-      state.settleHeads();
-      while (this.#savepoints.length > 0) this.#savepoints.pop()?.savepoint.release();
-      return result;
-    } catch (error) {
-      this.#rollbackTo(0);
-      this.#changed = changedBefore;
-      throw error;
+      return session.transaction(() => body(this.#collections, transaction));
     } finally {
       transaction.isOver = true;
-      this.#savepoints = undefined;
     }
   }
 
@@ -234,25 +174,19 @@ export class MetadataStore<C extends Collections> {
    * @throws {@link CommitError} when it did not reach the device; the store is read-only then
    */
   async commit(options: CommitOptions = {}): Promise<void> {
-    this.#requireWritable();
-    this.#refuseInTransaction('commit');
+    this.#session.requireWritable();
+    this.#session.refuseInTransaction('commit');
     const { durable = true } = options;
-    if (this.#changed) this.#latestCommit = this.#pipeline.commit();
-    const done = this.#latestCommit.catch((error: unknown) => this.#commitFailed(error));
+    const done = this.#session.commit();
     if (durable) await done;
     else done.catch(() => {}); // told by whatever comes next
   }
 
   /** As {@link commit}, and returns when it is durable. */
   commitSync(): void {
-    this.#requireWritable();
-    this.#refuseInTransaction('commit');
-    if (!this.#changed && !this.#pipeline.isRunning) return;
-    try {
-      this.#pipeline.commitNow();
-    } catch (error) {
-      this.#commitFailed(error);
-    }
+    this.#session.requireWritable();
+    this.#session.refuseInTransaction('commit');
+    this.#session.commitSync();
   }
 
   /** Names the current state, or a clone's. O(1). A transaction of its own; durable after the next `commit`. */
@@ -291,7 +225,7 @@ export class MetadataStore<C extends Collections> {
   forget(commit: number): void {
     this.transaction(() => {
       for (let oldest = this.#state.history.first(); oldest !== undefined && oldest.key < commit; ) {
-        this.#beginChange(BLOCKS_OF_A_RELEASE);
+        this.#session.beginChange(BLOCKS_OF_A_RELEASE);
         this.#state.forgetOldest();
         oldest = this.#state.history.first();
       }
@@ -301,8 +235,8 @@ export class MetadataStore<C extends Collections> {
   /** A state as it is now, for all reads, whatever is written meanwhile. Close it: it keeps blocks from being used again. */
   view(name?: string | { readonly commit: number }): View<C> {
     this.#requireReadable();
-    this.#refuseInTransaction('open a view; use transaction.read');
-    const sealed = this.#sealForReading();
+    this.#session.refuseInTransaction('open a view; use transaction.read');
+    const sealed = this.#session.sealForReading();
     try {
       const { what, stateNr } = this.#find(name);
       const view = new View<C>(this.#state.tm, this.#state.definitions.current, { what, stateNr, sealed }, (closed) =>
@@ -344,8 +278,8 @@ export class MetadataStore<C extends Collections> {
   get space(): StoreSpace {
     this.#requireReadable();
     const { nrBlocks, nrAllocated, nrFree } = this.#state.tm.spaceMap;
-    const { nrRead, nrWritten } = this.#blocks.counters;
-    return { nrBlocks, nrAllocated, nrFree, nrCached: this.#blocks.nrFrames, nrRead, nrWritten };
+    const { nrRead, nrWritten } = this.#session.blocks.counters;
+    return { nrBlocks, nrAllocated, nrFree, nrCached: this.#session.blocks.nrFrames, nrRead, nrWritten };
   }
 
   /** Depth, entries and blocks of each collection of a state, and how many of those others share. O(n). */
@@ -358,128 +292,65 @@ export class MetadataStore<C extends Collections> {
    * Reads everything that any state reaches, counts each block's references, and compares that with what the space maps say. Goes on
    * beside transactions, on the state of the moment.
    */
-  async check(options: WorkOptions = {}): Promise<StoreReport> {
-    const sealed = await this.#sealSettled();
-    try {
-      return await checkStore(this.#blocks, this.#state.definitions, sealed, options);
-    } finally {
-      sealed.release();
-    }
+  check(options: WorkOptions = {}): Promise<StoreReport> {
+    return this.#onLastCommit((sealed) => checkStore(this.#session.blocks, this.#state.definitions, sealed, options));
   }
 
   /**
    * Copies the last commit to `device`, which is grown as needed, block by block, while transactions go on: an image of this store
    * that opens as it is, snapshots included. The last thing written is its superblock.
    */
-  async backup(device: MetadataDevice, options: WorkOptions = {}): Promise<void> {
-    const sealed = await this.#sealSettled();
-    try {
-      await copyTo(this.#blocks, sealed, device, options);
-    } finally {
-      sealed.release();
-    }
+  backup(device: MetadataDevice, options: WorkOptions = {}): Promise<void> {
+    return this.#onLastCommit((sealed) => copyTo(this.#session.blocks, sealed, device, options));
   }
 
   /**
    * As {@link backup}, but dense: blocks in the order of their trees, one after the other, and none that nothing reaches. What is
    * shared stays shared. The copy has the size of what is in use.
    */
-  async compact(device: MetadataDevice, options: WorkOptions = {}): Promise<void> {
-    const sealed = await this.#sealSettled();
-    try {
-      await compactInto(this.#blocks, this.#state.definitions, sealed, device, options);
-    } finally {
-      sealed.release();
-    }
+  compact(device: MetadataDevice, options: WorkOptions = {}): Promise<void> {
+    return this.#onLastCommit((sealed) =>
+      compactInto(this.#session.blocks, this.#state.definitions, sealed, device, options),
+    );
   }
 
   /** Commits what there is, and gives the device free. */
   async close(): Promise<void> {
-    if (this.#ended !== undefined) return;
-    this.#refuseInTransaction('close the store');
+    const session = this.#session;
+    if (session.isEnded) return;
+    session.refuseInTransaction('close the store');
     try {
       if (!this.readOnly) await this.commit();
     } finally {
-      await this.#pipeline.idle();
-      this.#end();
+      await session.idle();
+      session.end();
     }
   }
 
   /** As {@link close}, without waiting for the event loop. */
   [Symbol.dispose](): void {
-    if (this.#ended !== undefined) return;
+    if (this.#session.isEnded) return;
     try {
       if (!this.readOnly) this.commitSync();
     } finally {
-      this.#end();
+      this.#session.end();
     }
   }
 
-  #end(): void {
-    if (this.#ended !== undefined) return;
-    this.#ended = new ClosedError(`the store on ${this.device.name} has been closed`);
-    for (const view of this.#views) view.end(this.#ended);
-    this.#unclaim();
-    if (this.#options.closesDevice) this.device.close();
+  get #state(): StoreState {
+    return this.#session.state;
   }
 
-  // What heads ask of the store. An owner serves one StoreState: after a failed commit the old heads are told why they ended.
-  readonly #owner = (tm: TransactionManager): HeadOwner => ({
-    tm,
-    requireReadable: () => this.#requireReadable(tm),
-    beginChange: (nrBlocks) => this.#beginChange(nrBlocks),
-  });
-
-  #requireReadable(tm?: TransactionManager): void {
-    if (this.#ended !== undefined) throw this.#ended;
-    if (tm !== undefined && this.#state !== undefined && tm !== this.#state.tm)
-      throw new CommitError(
-        `a commit to ${this.device.name} has failed, and this collection shows what was lost with it: take it from the store anew`,
-      );
+  #requireReadable(): void {
+    this.#session.requireReadable();
   }
 
-  #requireWritable(): void {
-    if (this.#ended !== undefined) throw this.#ended;
-    if (this.#pipeline.failure !== undefined && !this.#blocks.readOnly) this.#blocks.setReadOnly();
-    if (this.#blocks.readOnly)
-      throw new ReadOnlyError(
-        `the store on ${this.device.name} is read-only: it was opened so, or a commit failed and it has to be opened again`,
-      );
-  }
-
-  #refuseInTransaction(what: string): void {
-    if (this.#savepoints !== undefined)
-      throw new WrongTimeError(`a transaction cannot ${what}: its body has to return first`);
-  }
-
-  #beginChange(nrBlocks: number): void {
-    if (this.#savepoints === undefined) {
-      this.#requireWritable();
-      throw new WrongTimeError('changes are made in a transaction: store.transaction((collections) => …)');
-    }
-    this.#room.ensure(nrBlocks);
-    this.#changed = true;
-    this.#isSealed = false;
-  }
-
-  #pushSavepoint(): StoreSavepoint {
-    const putBack = this.#state.remember();
-    const made = { savepoint: this.#state.tm.savepoint(), putBack };
-    this.#savepoints?.push(made);
-    return made;
-  }
-
-  /** Undoes savepoint `index`, and all within it. */
-  #rollbackTo(index: number): void {
-    const savepoints = this.#savepoints ?? [];
+  async #onLastCommit<T>(work: (sealed: SharedSeal) => Promise<T>): Promise<T> {
+    const sealed = await this.#session.sealSettled();
     try {
-      while (savepoints.length > index) {
-        const last = savepoints.pop();
-        last?.savepoint.rollback();
-        last?.putBack();
-      }
-    } catch (error) {
-      this.#commitFailed(error); // the blocks of before cannot be had: nothing can be told of this transaction any more
+      return await work(sealed);
+    } finally {
+      sealed.release();
     }
   }
 
@@ -511,8 +382,8 @@ export class MetadataStore<C extends Collections> {
           : new UnitsCollection(
               {
                 tm,
-                requireReadable: () => this.#requireReadable(tm),
-                beginChange: (_, nrBlocks) => this.#beginChange(nrBlocks),
+                requireReadable: () => this.#session.requireReadable(tm),
+                beginChange: (_, nrBlocks) => this.#session.beginChange(nrBlocks),
               },
               name,
               map,
@@ -522,123 +393,37 @@ export class MetadataStore<C extends Collections> {
     return found as unknown as WritableCollections<C>;
   }
 
-  /** The first commit, which makes a store of an empty device. */
-  #formatCommit(): void {
-    const state = this.#state;
-    state.prepareCommit(0, this.#options.now());
-    state.tm.preCommit();
-    state.tm.commit(storeSuperblockValidator, (block) => writeStoreRoots(block, state.roots, state.tm.spaceMap.root), {
-      formatting: true,
-    });
-    for (const map of state.maps.values()) map.committed();
-  }
-
   #upgrade(): void {
-    this.#requireWritable();
-    this.#savepoints = [];
-    try {
-      this.#beginChange(BLOCKS_OF_A_RELEASE);
+    const session = this.#session;
+    session.upgrade(() => {
+      session.beginChange(BLOCKS_OF_A_RELEASE);
       reconcile(
         this.#state,
         this.#schema as unknown as Schema<Collections>,
-        this.#owner(this.#state.tm),
+        session.owner,
         (head) => this.#writable(head) as never,
       );
-    } finally {
-      this.#savepoints = undefined;
-    }
+    });
     this.#collections = this.#writable(this.#state.main);
     this.commitSync();
   }
 
-  #sealForCommit(): SharedSeal {
-    const state = this.#state;
-    const putBack = state.remember();
-    const savepoint = state.tm.savepoint();
-    try {
-      this.#room.ensure(0);
-      state.prepareCommit(this.#options.history, this.#options.now());
-      savepoint.release();
-    } catch (error) {
-      savepoint.rollback();
-      putBack();
-      throw error;
-    }
-    this.#seal = new SharedSeal(state.seal(true));
-    this.#isSealed = true;
-    this.#changed = false;
-    return this.#seal;
-  }
-
-  /** The current state, sealed, for one user more. */
-  #sealForReading(): SharedSeal {
-    if (this.#isSealed && !this.#seal.isReleased) return this.#seal.use();
-    this.#seal = new SharedSeal(this.#state.seal(false));
-    this.#isSealed = true;
-    return this.#seal;
-  }
-
-  /** The last commit, made now if there is something to commit, for one user more: what a reader of raw blocks needs. */
-  async #sealSettled(): Promise<SharedSeal> {
-    this.#requireReadable();
-    this.#refuseInTransaction('be checked or copied');
-    if (!this.readOnly) await this.commit();
-    return this.#pipeline.durable.use();
-  }
-
-  /** What is shown from here on is the last durable commit, and nothing can be changed. */
-  #commitFailed(cause: unknown): never {
-    const { name } = this.device;
-    if (this.#ended !== undefined) throw this.#ended;
-    if (
-      this.#pipeline.failure === undefined &&
-      !this.#blocks.readOnly &&
-      cause instanceof StoreError &&
-      !(cause instanceof CommitError)
-    ) {
-      // It could not even be sealed, and nothing has been lost: no room, for instance.
-      if (this.#savepoints === undefined) throw cause;
-    }
-    if (!(cause instanceof CommitError)) this.#goBack();
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new CommitError(
-      `the transactions since the last durable commit could not be committed to ${name} (${why}); what is shown now is that commit, read-only: see to the device, then open the store again`,
-      { cause },
-    );
-  }
-
-  #goBack(): void {
-    if (this.#wentBack) return;
-    this.#wentBack = true;
-    this.#blocks.setReadOnly();
-    this.#blocks.drop();
-    this.#savepoints = undefined;
-    const { roots, spaceMap } = this.#pipeline.durable;
-    for (const view of [...this.#views])
-      view.end(
+  /** A commit has failed: the state is the last durable one. */
+  #wentBack(): void {
+    this.#endViews(
+      (view) =>
         new CommitError(`a commit to ${this.device.name} has failed, and the view of ${view.what} ended with it`),
-      );
-    try {
-      this.#state = StoreState.openAt(this.#blocks, this.#owner, roots, spaceMap);
-      this.#room = new Room(this.#state.tm, 0);
-      this.#collections = this.#writable(this.#state.main);
-      this.#seal = new SharedSeal({ roots, spaceMap, ...this.#state.latestSealed() });
-      this.#isSealed = true;
-      this.#changed = false;
-    } catch (error) {
-      this.#end();
-      throw error;
-    }
+    );
+    this.#collections = this.#writable(this.#state.main);
   }
-  #wentBack = false;
-}
 
-/** A device smaller than this is grown when a store is made on it. */
-const LEAST_BLOCKS = 128;
+  #end(why: ClosedError): void {
+    this.#endViews(() => why);
+    this.#unclaim();
+    if (this.#closesDevice) this.device.close();
+  }
 
-function refusePromise(result: PromiseLike<unknown>): never {
-  result.then(undefined, () => {}); // what it will come to is of no interest any more
-  throw new TypeError(
-    'the body of a transaction is synchronous, and this one returned a promise: nothing of it has happened',
-  );
+  #endViews(why: (view: View<C>) => StoreError): void {
+    for (const view of [...this.#views]) view.end(why(view));
+  }
 }

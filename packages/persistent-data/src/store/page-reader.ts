@@ -11,7 +11,7 @@ export const pageReader = (tree: PageTree): NodeReader<DataView> => ({
     return tree.tm.blocks.nrBlocks;
   },
   read: (nr) => tree.read(nr),
-  isStill: (node, nr) => node.nr === nr && node.validator === pageValidator,
+  isStill: (node, nr) => node.nr === nr && tree.tm.blocks.isCached(nr, pageValidator),
   isLeaf: isPageLeaf,
   nrEntries: nrPageEntries,
   childAt: pageChildAt,

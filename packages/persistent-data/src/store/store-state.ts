@@ -195,6 +195,14 @@ export class StoreState {
     };
   }
 
+  /** Units freed from here on are not handed out before the function returned is called. */
+  withholdFreedUnits(): () => void {
+    const handBack = [...this.maps.values()].map((map) => map.withholdFreed());
+    return () => {
+      for (const each of handBack) each();
+    };
+  }
+
   /** Replaces the directory; the heads are opened anew by the caller. */
   replaceDirectory(directory: Directory): void {
     this.#stored = writeDirectory(this.tm, directory, this.#stored);

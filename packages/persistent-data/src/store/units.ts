@@ -1,7 +1,8 @@
 /**
  * A space map for the program's own units: blocks of a file, slots, identifiers. It belongs to the store, not to one of its
  * states: there is one count for a unit, and a snapshot that names it (codec `unit`) is one of those counted. What is freed is
- * handed out again only when no crash can bring back a state that has it in use.
+ * handed out again only when no crash, and no rollback of the transaction that freed it, can bring back a state that has it in use: so
+ * units may be written to as soon as they have been allocated.
  */
 import type { DataSpaceMap } from '../space-map/data-space-map.js';
 import { BLOCKS_OF_A_CHANGE, Collection, type Scope } from './collection.js';
@@ -22,7 +23,7 @@ export interface Units {
   allocate(): number;
   /** One reference more. */
   retain(unit: number): void;
-  /** One reference less; the last one frees the unit. */
+  /** One reference less; the last one frees the unit, which can be allocated again by a later transaction. */
   release(unit: number): void;
   /** Adds `nr` units; they can be allocated after the next commit. */
   extend(nr: number): void;

@@ -60,7 +60,11 @@ export class Savepoint {
   rollback(): void {
     this.#end();
     for (const nr of this.#added) this.#blocks.forget(nr);
-    for (let i = this.#images.length - 1; i >= 0; i--) this.#blocks.restore(this.#images[i] as BlockImage);
+    for (let i = this.#images.length - 1; i >= 0; i--) {
+      const image = this.#images[i] as BlockImage;
+      this.#blocks.restore(image);
+      this.#blocks.discardImage(image);
+    }
     this.#putBackCounts();
     this.#owner.rolledBack();
   }
@@ -69,12 +73,14 @@ export class Savepoint {
   release(): void {
     this.#end();
     const outer = this.#outer;
-    if (outer === undefined) return;
     for (const image of this.#images) {
-      if (outer.#known.has(image.nr)) continue;
-      outer.#known.add(image.nr);
-      outer.#images.push(image);
+      if (outer === undefined || outer.#known.has(image.nr)) this.#blocks.discardImage(image);
+      else {
+        outer.#known.add(image.nr);
+        outer.#images.push(image);
+      }
     }
+    if (outer === undefined) return;
     for (const nr of this.#added) {
       outer.#known.add(nr);
       outer.#added.push(nr);

@@ -1,46 +1,22 @@
 import { MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
-import { FaultyMetadataDevice, RecordingMetadataDevice } from '@pdata/testing';
+import { FaultyMetadataDevice, PassingMetadataDevice, RecordingMetadataDevice } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { DATA_BLOCK_SIZE, expectSameBytes, expectSound, shownBy, write, writeRange } from '../../test/pool.js';
 import { CommitError } from './errors.js';
 import { ThinMetadata } from './thin-metadata.js';
 
 /** A device whose asynchronous flushes end when the test lets them. */
-class HeldFlushes implements MetadataDevice {
-  readonly #inner: MetadataDevice;
-  readonly flushIsAtomic: boolean;
+class HeldFlushes extends PassingMetadataDevice {
   readonly waiting: { done: () => void }[] = [];
-  constructor(inner: MetadataDevice, flushIsAtomic = false) {
-    this.#inner = inner;
-    this.flushIsAtomic = flushIsAtomic;
+  constructor(
+    inner: MetadataDevice,
+    readonly flushIsAtomic = false,
+  ) {
+    super(inner);
   }
-  get name(): string {
-    return this.#inner.name;
-  }
-  get nrBlocks(): number {
-    return this.#inner.nrBlocks;
-  }
-  get readOnly(): boolean {
-    return this.#inner.readOnly;
-  }
-  read(firstBlockNr: number, into: Uint8Array): void {
-    this.#inner.read(firstBlockNr, into);
-  }
-  write(firstBlockNr: number, from: Uint8Array): void {
-    this.#inner.write(firstBlockNr, from);
-  }
-  flush(): void {
-    this.#inner.flush();
-  }
-  async flushAsync(): Promise<void> {
+  override async flushAsync(): Promise<void> {
     await new Promise<void>((done) => this.waiting.push({ done }));
-    await this.#inner.flushAsync();
-  }
-  grow(nrBlocks: number): void {
-    this.#inner.grow(nrBlocks);
-  }
-  close(): void {
-    this.#inner.close();
+    await this.inner.flushAsync();
   }
 }
 

@@ -45,8 +45,9 @@ export const cloneCheck = defineCommand(
 kernel would refuse it.
 
 On standard output: REGION_SIZE=…, TARGET_SIZE=…, REGIONS=…, HYDRATED_REGIONS=… and METADATA_FREE_BLOCKS=…;
-nothing with --quiet. On standard error: each fault with its structure, block, effect and next step, and a
-verdict.
+nothing with --quiet. Where bits cannot be read, UNREADABLE_REGIONS=… says of how many regions, and
+HYDRATED_REGIONS=… counts the others, or is missing when there are none. On standard error: each fault with its
+structure, block, effect and next step, and a verdict.
 
   fatal   something cannot be read, is lost, or would be overwritten: do not activate the clone
   shape   something breaks a rule of the format that nobody depends on when reading
@@ -89,12 +90,14 @@ Examples:
   },
 );
 
-function figures({ regionSize, targetSize, nrRegions, nrHydrated, metadataFreeBlocks }: CheckSummary): string[] {
+function figures(summary: CheckSummary): string[] {
+  const { regionSize, targetSize, nrRegions, nrHydrated, nrUnreadable, metadataFreeBlocks } = summary;
   const known = {
     REGION_SIZE: regionSize,
     TARGET_SIZE: targetSize,
     REGIONS: nrRegions,
     HYDRATED_REGIONS: nrHydrated,
+    UNREADABLE_REGIONS: nrUnreadable === 0 ? undefined : nrUnreadable,
     METADATA_FREE_BLOCKS: metadataFreeBlocks,
   };
   return Object.entries(known).flatMap(([name, number]) => (number === undefined ? [] : [`${name}=${number}`]));
@@ -108,6 +111,11 @@ function isAcceptable(summary: CheckSummary | FreeLeaksSummary, ignoreNonFatal: 
 
 function tellVerdict(summary: CheckSummary | FreeLeaksSummary, progress: ProgressDisplay): void {
   const nrLeaked = summary.leaks.metadata;
+  const { nrRegions, nrUnreadable = 0 } = summary;
+  if (nrUnreadable > 0) {
+    const which = nrUnreadable === nrRegions ? 'all' : `${nrUnreadable} of all`;
+    progress.line(`the bits of ${which} ${nrRegions} regions cannot be read: whether these are hydrated is not known`);
+  }
   tellFigures(summary, 'freed' in summary, progress);
   if (nrLeaked === 0) return;
   if ('freed' in summary && summary.freed > 0) progress.line(`freed ${nrLeaked} leaked metadata blocks`);

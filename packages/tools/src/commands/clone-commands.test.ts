@@ -62,7 +62,8 @@ describe('clone_check', () => {
     const path = image((clone) => clone.put32(clone.arrayBlock, 100, 1));
     const { exitCode, stdout, stderr } = await runTool(`clone_check ${path}`);
     expect(exitCode).toBe(64);
-    expect(stdout).toContain('HYDRATED_REGIONS=0');
+    expect(stdout).toBe(FIGURES.replace('HYDRATED_REGIONS=224', 'UNREADABLE_REGIONS=4096'));
+    expect(stderr).toContain('the bits of all 4096 regions cannot be read: whether these are hydrated is not known\n');
     expect(stderr).toMatch(
       /\nfatal: hydration bitset: array block in block \d+: checksum is .*\n {2}effect: Which of these .*\n {2}next step: Save what .*\n/,
     );
@@ -120,6 +121,7 @@ describe('clone_check', () => {
       targetSize: 32768,
       nrRegions: 4096,
       nrHydrated: 224,
+      nrUnreadable: 0,
       metadataFreeBlocks: 1018,
       findings: [],
       errors: [],
@@ -151,7 +153,7 @@ describe('clone_check', () => {
       'a wiped superblock',
       () => image((clone) => clone.block(0).fill(0)),
       'without its superblock',
-      'clone_repair --region-size',
+      'clone_repair -i DAMAGED -o NEW --region-size',
     ],
     ['XML', () => text(`<superblock version="1">${' '.repeat(5000)}`), 'This looks like XML', 'clone_restore -i'],
     [

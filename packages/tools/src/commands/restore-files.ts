@@ -4,10 +4,9 @@
  */
 import { type Stats, statSync } from 'node:fs';
 import { BLOCK_SIZE, DeviceBusyError, DeviceError, DeviceOpenError, type MetadataDevice } from '@pdata/device';
-import { openFileMetadataDevice } from '@pdata/device/node';
+import { openFileMetadataDevice, systemProblem } from '@pdata/device/node';
 import { XmlError } from '@pdata/persistent-data/maintenance';
 import { foreignContent, isMetadataOf, type TargetAdvice } from '../failure/foreign-content.js';
-import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
 import { isSameFile } from '../io/dump-output.js';
 import { InterruptedError } from '../io/io.js';

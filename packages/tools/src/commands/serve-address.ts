@@ -6,10 +6,10 @@
  */
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { systemProblem } from '@pdata/device/node';
 import { flag, InvalidValue, type ParsedOptions, type ParseValue, value } from '../command-line/option-table.js';
 import { anyText, u32 } from '../command-line/value-types.js';
 import { USAGE } from '../exit-codes.js';
-import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
 
 /** The port that IANA gave to NBD. */

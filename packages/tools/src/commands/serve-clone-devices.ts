@@ -65,7 +65,7 @@ export async function withClone<T>(
       ),
     );
   }
-  return withCloneInput(metadata, 'write', async (device) => {
+  const goOn = async (device: MetadataDevice): Promise<T> => {
     const found = lookAt(device);
     if (found !== undefined && !existsSync(destination)) throw missing(destination, found);
     if (found?.isComplete)
@@ -76,6 +76,9 @@ export async function withClone<T>(
     return withSource(source, (opened) =>
       started(files, device, opened, { ...options, isNew: found === undefined }, work),
     );
+  };
+  return withCloneInput(metadata, 'write', goOn, {
+    tooSmall: 'for a new clone remove it, and it is made, as large as it has to be',
   });
 }
 

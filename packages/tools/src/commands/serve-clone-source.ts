@@ -1,5 +1,5 @@
 /** A clone's source: a file or block device, an image behind a URL, or an export of an NBD server; only read in any case. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { type DataDevice, DeviceOpenError, StoreError } from '@pdata/device';
 import { type HttpDataDevice, openHttpDataDevice } from '@pdata/device/http';
 import { connectNbd } from '@pdata/nbd';
@@ -26,6 +26,7 @@ export interface OpenSource {
 export async function withSource<T>(source: string, work: (source: OpenSource) => Promise<T>): Promise<T> {
   const kind = sourceKind(source);
   if (kind === 'file') {
+    refuseOtherScheme(source);
     const advice = { what: 'source', busy: 'wait until whoever writes to it has ended: a source must not change' };
     return withDataFile(source, 'read', advice, (device) => {
       const stats = statSync(source);
@@ -44,6 +45,16 @@ export async function withSource<T>(source: string, work: (source: OpenSource) =
   } finally {
     await device.close();
   }
+}
+
+/** A path may look like that, but then something is there. */
+function refuseOtherScheme(source: string): void {
+  const [, scheme] = /^([a-z][a-z0-9+.-]*):\/\//i.exec(source) ?? [];
+  if (scheme === undefined || existsSync(source)) return;
+  throw new ToolError('ERR_NO_INPUT', `cannot read '${source}': there is no reading of ${scheme}:// URLs`, {
+    nextStep:
+      'fetch the image, and give the file; or serve it where it is, over http, https or NBD: http://…, https://…, nbd://… or nbd+unix://…',
+  });
 }
 
 async function openedImage(url: string, signal: AbortSignal): Promise<HttpDataDevice> {

@@ -238,6 +238,8 @@ describe('a source from afar', () => {
   it.each([
     ['http://127.0.0.1:1/disk.img', 'check the URL'],
     ['nbd://127.0.0.1:1/disk', 'check the URI'],
+    ['http://127.0.0.1:99999/disk.img', 'it names the port 99999, which is not from 0 to 65535'],
+    ['ftp://127.0.0.1/disk.img', 'there is no reading of ftp:// URLs\n  next step: fetch the image, and give the file'],
   ])('that does not answer (%s) is refused with advice, and nothing is made', async (source, advice) => {
     const clone = { ...files(), source };
     expect(await refusal(clone)).toContain(advice);
@@ -323,6 +325,31 @@ describe('a clone is refused', () => {
     writeFileSync(clone.destination, new Uint8Array(IMAGE.length));
     expect(await refusal(clone)).toContain('superblock');
     expect(readFileSync(clone.metadata).every((byte) => byte === 7)).toBe(true);
+  });
+
+  it('when its metadata is an empty file, which is not told of XML', async () => {
+    const clone = files();
+    writeFileSync(clone.metadata, '');
+    expect(await refusal(clone)).toMatch(
+      /next step: give the metadata device, .* for a new clone remove it, and it is made/,
+    );
+    expect([readFileSync(clone.metadata).length, existsSync(clone.destination)]).toEqual([0, false]);
+  });
+
+  it('when it cannot listen where it is to, and nothing is made', async () => {
+    const server = createServer();
+    await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+    onTestFinished(() => void server.close());
+    const clone = files();
+    for (const [address, says] of [
+      [['--port', `${(server.address() as AddressInfo).port}`], 'another program is listening there'],
+      [['--socket', clone.source], 'a file that is not a socket is there'],
+      [['--socket', newPath('missing/socket')], 'there is no directory'],
+    ] as const) {
+      const { exitCode, stderr } = await runTool([...words(clone), ...address]);
+      expect([exitCode, stderr]).toEqual([64, expect.stringContaining(says)]);
+    }
+    expect([existsSync(clone.metadata), existsSync(clone.destination)]).toEqual([false, false]);
   });
 
   it.each(['7', '12', '4194304', 'x'])('with --region-sectors %s', async (size) => {

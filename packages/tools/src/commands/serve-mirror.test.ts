@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openFileDataDevice } from '@pdata/device/node';
 import { connectNbd, type NbdDataDevice } from '@pdata/nbd';
@@ -188,7 +188,7 @@ describe('what cannot be served is refused, and nothing is written', () => {
     ['a leg as the log', ({ legs }) => ({ log: legs[1] as string, legs }), 'leg 1 and log are the same file'],
     [
       'a directory as a leg',
-      ({ log, legs }) => ({ log, legs: [legs[0] as string, directory] }),
+      ({ log, legs }) => ({ log, legs: [legs[0] as string, mkdtempSync(join(directory, 'a-directory-'))] }),
       'Not a block device or regular file',
     ],
     [

@@ -57,6 +57,7 @@ export async function runService<Table extends OptionTable & ServiceOptions>(
   io.catchInterrupts();
   const teller = new Teller(io, { tool, json, quiet, print, streamsDocument });
   try {
+    await proveAddress(address);
     const statusLine = await serve({ address, io, teller, subject });
     tellStatus(teller, subject, statusLine);
     teller.end(SUCCESS, []);
@@ -65,6 +66,12 @@ export async function runService<Table extends OptionTable & ServiceOptions>(
     teller.end(error instanceof ToolError ? error.exitCode : FAILURE, [failureReport(error, io.isDebugging)]);
     throw error;
   }
+}
+
+/** Finds out whether it can listen there, before anything is made for what is served: files would stay behind if it could not. */
+async function proveAddress(address: ServeAddress): Promise<void> {
+  const nothing: ExportSource = { list: async () => [], open: async () => undefined };
+  await (await listeningServer(nothing, address, () => {})).close();
 }
 
 /** Serves until the user asks to stop, and ends when no client is left. Closing what was served is the caller's. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { openFileDataDevice, openFileMetadataDevice } from '@pdata/device/node';
@@ -322,11 +322,12 @@ describe('what cannot be served is refused, and nothing is written', () => {
   }
 
   const missing = join(directory, 'missing.img');
+  const aDirectory = mkdtempSync(join(directory, 'a-directory-'));
   const files: [string, (pool: PoolFiles) => PoolFiles, string][] = [
     ['no metadata', (pool) => ({ ...pool, metadata: missing }), `Couldn't find input file '${missing}'`],
     ['no data', (pool) => ({ ...pool, data: missing }), `Couldn't find input file '${missing}'`],
-    ['a directory as metadata', (pool) => ({ ...pool, metadata: directory }), 'Not a block device or regular file'],
-    ['a directory as data', (pool) => ({ ...pool, data: directory }), 'Not a block device or regular file'],
+    ['a directory as metadata', (pool) => ({ ...pool, metadata: aDirectory }), 'Not a block device or regular file'],
+    ['a directory as data', (pool) => ({ ...pool, data: aDirectory }), 'Not a block device or regular file'],
     [
       'metadata and data the wrong way round',
       (pool) => ({ metadata: pool.data, data: pool.metadata }),

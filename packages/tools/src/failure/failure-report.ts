@@ -2,10 +2,12 @@
  * Any error as a report: for people (lines of text) and for programs (the `error` member of a `--json` document).
  *
  *   StoreError         thrown on purpose somewhere in pdata: its message, and its advice where it carries any
- *   system error       the operating system refused something nobody foresaw: one sentence with its code
+ *   system error       the operating system refused something nobody foresaw: one sentence with the call and its path
  *   anything else      a bug of ours: said so, with a request to report it; the stack only with PDATA_DEBUG=1
  */
 import { CorruptBlockError, StoreError } from '@pdata/device';
+import { systemProblem } from '@pdata/device/node';
+import { systemAdvice } from './system-advice.js';
 
 export interface FailureReport {
   readonly code: string;
@@ -23,11 +25,12 @@ export interface FailureReport {
 export function failureReport(error: unknown, isDebugging: boolean): FailureReport {
   const stack = isDebugging && error instanceof Error && error.stack !== undefined ? { stack: error.stack } : {};
   if (error instanceof StoreError) {
-    const { effect, nextStep, thinId } = error as StoreError & {
+    const own = error as StoreError & {
       readonly effect?: string;
       readonly nextStep?: string;
       readonly thinId?: number;
     };
+    const { effect, thinId, nextStep = systemAdvice(error) } = own;
     // Messages of the library may end with their advice; it is shown once, on lines of its own.
     let { message } = error;
     for (const advice of [nextStep, effect]) {
@@ -48,9 +51,15 @@ export function failureReport(error: unknown, isDebugging: boolean): FailureRepo
       ...stack,
     };
   }
-  const systemCode = (error as { code?: unknown } | undefined)?.code;
-  if (error instanceof Error && typeof systemCode === 'string' && 'syscall' in error) {
-    return { code: `ERR_SYSTEM_${systemCode}`, message: error.message, ...stack };
+  if (error instanceof Error && 'syscall' in error) {
+    const { code, syscall, path, message } = error as NodeJS.ErrnoException;
+    const nextStep = systemAdvice(error);
+    return {
+      code: `ERR_SYSTEM_${code}`,
+      message: `cannot ${syscall}${path === undefined ? '' : ` '${path}'`}: ${systemProblem(error) ?? message}`,
+      ...(nextStep === undefined ? {} : { nextStep }),
+      ...stack,
+    };
   }
   const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return {

@@ -8,7 +8,7 @@ import { ToolError } from '../failure/tool-error.js';
 import { withInput, wrongDevice } from './metadata-input.js';
 
 const SEARCH =
-  'search for the newest bitset that is whole: clone_repair --region-size SECTORS --target-size SECTORS (both are in the line ' +
+  'search for the newest bitset that is whole: clone_repair -i DAMAGED -o NEW --region-size SECTORS --target-size SECTORS (both are in the line ' +
   'of the clone in dmsetup table)';
 
 export const CLONE_ADVICE: TargetAdvice = {
@@ -37,8 +37,9 @@ export function withCloneInput<T>(
   path: string,
   mode: 'read' | 'write',
   work: (device: MetadataDevice) => Promise<T>,
+  { tooSmall = 'XML goes into clone_restore' }: { readonly tooSmall?: string } = {},
 ): Promise<T> {
-  return withInput(path, { mode, busy: CLONE_IS_BUSY, restore: 'clone_restore', explain: explained }, work);
+  return withInput(path, { mode, busy: CLONE_IS_BUSY, tooSmall, explain: explained }, work);
 }
 
 /** Read before anything else, so that a wrong device is told from a damaged one. @throws {@link CorruptBlockError} */

@@ -3,7 +3,7 @@
  * begin leaves an existing file alone. The input is never taken as output: opening it would empty it.
  */
 import { closeSync, openSync, statSync, writeSync } from 'node:fs';
-import { systemProblem } from '../failure/system-problem.js';
+import { systemProblem } from '@pdata/device/node';
 import { ToolError } from '../failure/tool-error.js';
 import type { Io } from './io.js';
 

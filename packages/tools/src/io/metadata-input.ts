@@ -6,9 +6,8 @@
  */
 import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
 import { BLOCK_SIZE, DeviceBusyError, DeviceOpenError, type MetadataDevice } from '@pdata/device';
-import { openFileMetadataDevice } from '@pdata/device/node';
+import { openFileMetadataDevice, systemProblem } from '@pdata/device/node';
 import { foreignContent, looksLikeXml, NR_BYTES_TO_LOOK_AT, type TargetAdvice } from '../failure/foreign-content.js';
-import { systemProblem } from '../failure/system-problem.js';
 import { ToolError } from '../failure/tool-error.js';
 
 const CHECK_PATH = 'check the path, and that you have the permission to read it';
@@ -17,8 +16,8 @@ export interface OpenInputOptions {
   readonly mode: 'read' | 'write';
   /** False for what is read while the kernel uses the device (a metadata snapshot): no lock can be had, and none is needed. */
   readonly lock?: boolean;
-  /** What XML goes into: "thin_restore". */
-  readonly restore: string;
+  /** What to do with a file that is too small to be metadata, besides giving another: "XML goes into thin_restore". */
+  readonly tooSmall: string;
   /** What to do when somebody else uses it. */
   readonly busy: string;
   /** Puts what `work` throws into words that fit the target. */
@@ -41,12 +40,12 @@ export async function withInput<T>(
   }
 }
 
-function openInput(path: string, { mode, lock = true, busy, restore }: OpenInputOptions): MetadataDevice {
+function openInput(path: string, { mode, lock = true, busy, tooSmall }: OpenInputOptions): MetadataDevice {
   const stats = inputStats(path);
   if (stats.isFile() && stats.size < BLOCK_SIZE) {
     throw new ToolError('ERR_INPUT_SIZE', 'Metadata device/file too small.  Is this binary metadata?', {
       effect: `'${path}' holds ${stats.size} bytes, and metadata has blocks of ${BLOCK_SIZE}`,
-      nextStep: `give the metadata device, or an image of it; XML goes into ${restore}`,
+      nextStep: `give the metadata device, or an image of it; ${tooSmall}`,
     });
   }
   try {

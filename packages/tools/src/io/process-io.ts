@@ -4,6 +4,7 @@
  */
 import { writeSync } from 'node:fs';
 import { constants } from 'node:os';
+import { systemProblem } from '@pdata/device/node';
 import { ToolError } from '../failure/tool-error.js';
 import { BrokenPipeError, InterruptedError, type Io } from './io.js';
 
@@ -21,8 +22,13 @@ export function processIo(): Io {
         writeFully(STDOUT, data);
       } catch (error) {
         if (codeOf(error) === 'EPIPE') throw new BrokenPipeError('standard output was closed by its reader');
-        const message = `output error: cannot write to standard output: ${(error as Error).message}`;
-        throw new ToolError('ERR_OUTPUT', message, {}, { cause: error });
+        const message = `output error: cannot write to standard output: ${systemProblem(error) ?? (error as Error).message}`;
+        throw new ToolError(
+          'ERR_OUTPUT',
+          message,
+          { nextStep: 'write it to a place with room for it' },
+          { cause: error },
+        );
       }
     },
     err(text) {

@@ -44,7 +44,11 @@ export function withThinInput<T>(
   { mode, ofMetadataSnapshot, busy = BUSY }: OpenThinInputOptions,
   work: (device: MetadataDevice) => Promise<T>,
 ): Promise<T> {
-  return withInput(path, { mode, lock: !ofMetadataSnapshot, busy, restore: 'thin_restore', explain: explained }, work);
+  return withInput(
+    path,
+    { mode, lock: !ofMetadataSnapshot, busy, tooSmall: 'XML goes into thin_restore', explain: explained },
+    work,
+  );
 }
 
 function explained(error: unknown, device: MetadataDevice): unknown {

@@ -43,6 +43,7 @@ describe('a check', () => {
       targetSize: 32_768,
       nrRegions: 4096,
       nrHydrated: 224,
+      nrUnreadable: 0,
       metadataFreeBlocks: 1018,
     });
   });
@@ -81,6 +82,20 @@ describe('a check', () => {
       'the target size is 327683 sectors, but 1 were asked for',
     ]);
     expect(summary.nrHydrated).toBe(1001);
+  });
+
+  it('tells of how many regions it knows nothing, and calls none of them not hydrated', () => {
+    const half = image();
+    half.block(FIRST).fill(0);
+    expect(checked(half).summary).toMatchObject({
+      nrRegions: 40_961,
+      nrUnreadable: 32_576,
+      nrHydrated: expect.any(Number),
+    });
+    half.block(SECOND).fill(0);
+    const none = checked(half).summary;
+    expect(none).toMatchObject({ nrRegions: 40_961, nrUnreadable: 40_961 });
+    expect(none).not.toHaveProperty('nrHydrated');
   });
 
   it('can look at another bitset', () => {

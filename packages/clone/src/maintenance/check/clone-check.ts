@@ -68,8 +68,10 @@ export interface CheckSummary {
   readonly nrRegions?: number;
   /** Free blocks of the metadata device, as the superblock has it. */
   readonly metadataFreeBlocks?: number;
-  /** Hydrated regions found; missing with `superblockOnly`, and those behind damage are not in it. */
+  /** Hydrated regions found; those of {@link nrUnreadable} are not in it. Missing with `superblockOnly`, and when no bit can be read. */
   readonly nrHydrated?: number;
+  /** Regions whose bits cannot be read, so that nobody knows whether they are hydrated. Missing with `superblockOnly`. */
+  readonly nrUnreadable?: number;
 }
 
 /**
@@ -104,7 +106,9 @@ export class CloneCheck {
   metadata: MetadataSpaceMapAudit | undefined = undefined;
   readonly #options: CheckOptions;
   readonly #meter: ProgressMeter;
-  #nrHydrated: number | undefined = undefined;
+  /** Regions whose bits were read; undefined before. */
+  #nrRead: number | undefined = undefined;
+  #nrHydrated = 0;
   #nrPastEnd = 0;
   #countsVerified = false;
 
@@ -132,7 +136,7 @@ export class CloneCheck {
     const nrRegions = nrRegionsFor(targetSize, regionSize);
     const { bitsetRoot: givenRoot } = this.#options;
     const bitset = new ArrayAudit(context, BITSET, Math.ceil(nrRegions / 64));
-    this.#nrHydrated = 0;
+    this.#nrRead = 0;
     yield* bitset.check(givenRoot ?? bitsetRoot, givenRoot === undefined ? 0 : undefined, (block, first, nr) =>
       this.#countBits(block, first, nr, nrRegions),
     );
@@ -173,7 +177,8 @@ export class CloneCheck {
       nr += popCount(bits & valid);
       this.#nrPastEnd += popCount(bits & ~valid);
     }
-    this.#nrHydrated = (this.#nrHydrated ?? 0) + nr;
+    this.#nrHydrated += nr;
+    this.#nrRead = (this.#nrRead ?? 0) + Math.max(0, Math.min(64 * nrWords, nrRegions - 64 * firstWord));
   }
 
   #noticePastEnd(nrRegions: number): void {
@@ -189,6 +194,8 @@ export class CloneCheck {
   #summary(): CheckSummary {
     const { findings, superblock } = this;
     const { fatal, shape, leaks } = findings;
+    const nrRegions = superblock === undefined ? 0 : nrRegionsFor(superblock.targetSize, superblock.regionSize);
+    const nrRead = this.#nrRead;
     return {
       clean: fatal === 0 && shape === 0 && leaks.metadata === 0,
       fatal,
@@ -200,10 +207,11 @@ export class CloneCheck {
       ...(superblock !== undefined && {
         regionSize: superblock.regionSize,
         targetSize: superblock.targetSize,
-        nrRegions: nrRegionsFor(superblock.targetSize, superblock.regionSize),
+        nrRegions,
         metadataFreeBlocks: superblock.metadataSpaceMap.nrBlocks - superblock.metadataSpaceMap.nrAllocated,
       }),
-      ...(this.#nrHydrated !== undefined && { nrHydrated: this.#nrHydrated }),
+      ...(nrRead !== undefined && nrRead > 0 && { nrHydrated: this.#nrHydrated }),
+      ...(nrRead !== undefined && { nrUnreadable: nrRegions - nrRead }),
     };
   }
 }

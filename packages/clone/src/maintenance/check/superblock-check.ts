@@ -51,7 +51,7 @@ export function checkSuperblock(
         ? `the metadata claims ${approximately(metadataSpaceMap.nrBlocks)} blocks, more than the ${MAX_METADATA_BLOCKS} that any can have`
         : `the metadata has ${counted(metadataSpaceMap.nrBlocks, 'block')}, but the device only ${reader.device.nrBlocks}`,
       'The kernel refuses the clone, and blocks behind the end of the device are lost.',
-      'If the device was cut short, give it its former size back. Otherwise save what can be read with clone_repair.',
+      'If the device was cut short, give it its former size back. Otherwise save what can be read with clone_repair -i DAMAGED -o NEW.',
     );
   }
   if (!isGeometryPossible(superblock, refuse)) return undefined;
@@ -81,7 +81,7 @@ function isGeometryPossible(
       ? `the target size is ${approximately(targetSize)} sectors, expected ${targetProblem}`
       : `the region size is ${approximately(regionSize)} sectors, expected ${regionProblem}`,
     'Which region a bit stands for is not known: nothing else was checked.',
-    'Save what can be read with clone_repair --region-size SECTORS --target-size SECTORS; the table of the clone has both.',
+    'Save what can be read with clone_repair -i DAMAGED -o NEW --region-size SECTORS --target-size SECTORS; the table of the clone has both.',
   );
   return false;
 }
@@ -107,7 +107,7 @@ function readSuperblock(reader: BlockReader, findings: Findings): CloneSuperbloc
     }
     return refuse(
       error.message,
-      'Make sure that this is the metadata device of a clone. If it is, save what can be read: clone_repair --region-size SECTORS --target-size SECTORS; the table of the clone has both.',
+      'Make sure that this is the metadata device of a clone. If it is, save what can be read: clone_repair -i DAMAGED -o NEW --region-size SECTORS --target-size SECTORS; the table of the clone has both.',
     );
   }
   const odd = unusedBytesOf(block);
