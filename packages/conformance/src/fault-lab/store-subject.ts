@@ -177,7 +177,7 @@ export async function audit(store: Store): Promise<void> {
 }
 
 function apply(store: Store, unitsDevice: MetadataDevice, operation: Change, value: number): void {
-  const home = store.transaction(({ numbers, records, bits, stamps, units }, transaction) => {
+  store.transaction(({ numbers, records, bits, stamps, units }, transaction) => {
     switch (operation.op) {
       case 'put':
       case 'remove':
@@ -198,13 +198,11 @@ function apply(store: Store, unitsDevice: MetadataDevice, operation: Change, val
     // What gives units back must not need one.
     const home = operation.op === 'drop' ? undefined : units.allocate();
     stamps.set(0, { stamp: value, home });
-    if (home !== undefined) units.release(home); // the value that names it keeps it
-    return home;
+    if (home === undefined) return;
+    unitsDevice.write(home, unitOf(value)); // at once: what the transaction frees is not handed out before it can not be undone any more
+    unitsDevice.flush();
+    units.release(home); // the value that names it keeps it
   });
-  if (home === undefined) return;
-  // Not within the transaction, which can still be undone; and before anything else, for a commit on its way may take this along.
-  unitsDevice.write(home, unitOf(value));
-  unitsDevice.flush();
 }
 
 function inWords({ stamp, numbers, names }: Model): string {

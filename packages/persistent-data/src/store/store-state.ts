@@ -94,6 +94,9 @@ export class StoreState {
     for (const { key, value } of this.#mapRoots) maps.set(key, DataSpaceMap.open(tm, value));
     this.maps = maps;
     this.definitions = new Definitions(directory, maps);
+    for (const { id, kind } of this.definitions.byId.values())
+      if (kind === undefined && !maps.has(id))
+        corrupt({ nr: roots.mapsRoot }, 'tree of space maps', `map of collection ${id}`, 'missing', 'a root');
     this.main = new Head(owner, this.definitions.current, roots.stateNr);
   }
 

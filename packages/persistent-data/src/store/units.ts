@@ -14,12 +14,7 @@ export interface Units {
   readonly nrAllocated: number;
   /** References to `unit`. */
   count(unit: number): number;
-  /**
-   * A unit that was free, now with one reference, the caller's. Put something in it when the transaction has returned: one that throws
-   * may bring back what had this unit before.
-   *
-   * @throws {@link NoSpaceError} when there is none: `extend`
-   */
+  /** A unit that was free, now with one reference, the caller's. @throws {@link NoSpaceError} when there is none: `extend` */
   allocate(): number;
   /** One reference more. */
   retain(unit: number): void;
