@@ -1,56 +1,17 @@
 /** The embedded store for the fuzzer: collections of every kind, snapshots, clones and a history, and everything that reads them. */
 import { MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
-import {
-  array,
-  bitset,
-  btree,
-  bytes,
-  MetadataStore,
-  nested,
-  record,
-  type StateName,
-  schema,
-  spaceMap,
-  struct,
-  type Transaction,
-  text,
-  u32,
-  u64,
-  unit,
-} from '@pdata/persistent-data/store';
+import { MetadataStore, type Transaction } from '@pdata/persistent-data/store';
 import { seededRandom } from '@pdata/testing';
 import { CORE_STRUCTURES } from './format-tables.js';
 import type { FuzzTarget } from './fuzz-targets.js';
+import { type collections, nextShape, type RichStore, type Shown, shape, states, viewOf } from './rich-store.js';
 import { STORE_STRUCTURES } from './store-tables.js';
 
 const NR_BLOCKS = 256;
 const NR_UNITS = 40;
 const OPTIONS = { maxBlocks: NR_BLOCKS, cacheBlocks: 64, history: 2, now: () => 1_700_000_000_000 } as const;
 const MOST_ENTRIES = 20_000;
-
-const collections = {
-  numbers: btree({ key: u64, value: u64 }),
-  records: btree({ key: u64, value: record<unknown>() }),
-  places: btree({ key: [u64, u32], value: struct({ name: text(20), home: unit('units') }) }),
-  hashes: btree({ key: bytes(32), value: record<string>() }),
-  words: array(u32),
-  bits: bitset(),
-  families: nested({ value: u64 }),
-  units: spaceMap(),
-} as const;
-const shape = schema({ version: 1, collections });
-const nextShape = schema({
-  version: 2,
-  collections: { ...collections, words: array(u64), added: btree({ key: u64, value: u64 }) },
-  upgrade: {
-    2: ({ collections: after, before }) => {
-      for (const word of before({ words: collections.words }).words.values()) after.words.push(word);
-    },
-  },
-});
-type Store = MetadataStore<typeof collections>;
-type Shown = ReturnType<Store['view']>['collections'];
 
 export const target: FuzzTarget = {
   name: 'store',
@@ -111,7 +72,7 @@ async function image(seed: number): Promise<Uint8Array> {
 }
 
 /** A reader that opens the store, and closes it unless that was damaged. */
-function on(work: (store: Store) => unknown): (device: MetadataDevice) => Promise<void> {
+function on(work: (store: RichStore) => unknown): (device: MetadataDevice) => Promise<void> {
   return async (device) => {
     const store = MetadataStore.open(device, shape, OPTIONS);
     await work(store);
@@ -119,12 +80,7 @@ function on(work: (store: Store) => unknown): (device: MetadataDevice) => Promis
   };
 }
 
-/** Every state there is: the current one, what has a name, and what the history keeps. */
-function states(store: Store): StateName<typeof collections>[] {
-  return [undefined, ...store.names().map(({ name }) => name), ...store.commits().map(({ commit }) => ({ commit }))];
-}
-
-function readAll(store: Store): void {
+function readAll(store: RichStore): void {
   let nr = 0;
   const every = (entries: Iterable<unknown>): void => {
     for (const _ of entries) if (nr++ > MOST_ENTRIES) return;
@@ -146,12 +102,12 @@ function readAll(store: Store): void {
     shown.places.floor([2, 50]);
   };
   for (const state of states(store)) {
-    using view = store.view(state as string | { readonly commit: number } | undefined);
+    using view = viewOf(store, state);
     read(view.collections);
   }
 }
 
-function compareAll(store: Store): void {
+function compareAll(store: RichStore): void {
   const all = states(store);
   let nr = 0;
   for (const before of all) {
@@ -160,7 +116,7 @@ function compareAll(store: Store): void {
   }
 }
 
-function change(store: Store): void {
+function change(store: RichStore): void {
   withinRoom(() => {
     store.transaction((into, transaction) => {
       for (let key = 0; key < 600; key += 37) into.numbers.set(key, key);
@@ -181,7 +137,7 @@ function change(store: Store): void {
   });
 }
 
-function dropAll(store: Store): void {
+function dropAll(store: RichStore): void {
   withinRoom(() => {
     for (const { name } of store.names()) store.drop(name);
     store.forget(store.commitNr);
