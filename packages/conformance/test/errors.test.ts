@@ -5,6 +5,7 @@ import * as clone from '../src/fault-lab/clone-errors.js';
 import { subject as cloneMetadata } from '../src/fault-lab/clone-metadata-errors.js';
 import { subject as core } from '../src/fault-lab/core-errors.js';
 import * as mirror from '../src/fault-lab/mirror-errors.js';
+import { subject as made } from '../src/fault-lab/new-errors.js';
 import * as store from '../src/fault-lab/store-errors.js';
 import * as thinMetadata from '../src/fault-lab/thin-metadata-errors.js';
 import * as thinPool from '../src/fault-lab/thin-pool-errors.js';
@@ -23,6 +24,8 @@ async function expectSurvived<Session, Media extends CrashMedia>(
 }
 
 it('the core survives an error at any request and any allocation', () => expectSurvived(core));
+it('a device that something is made on survives an error at any request and any allocation', () =>
+  expectSurvived(made));
 it('the metadata of a pool survives an error at any request and any allocation', () =>
   expectSurvived(thinMetadata.subject, thinMetadata.unheld));
 it('a pool in use survives an error at any request and any allocation', () =>

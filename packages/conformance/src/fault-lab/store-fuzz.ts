@@ -11,7 +11,7 @@ import { STORE_STRUCTURES } from './store-tables.js';
 const NR_BLOCKS = 256;
 const NR_UNITS = 40;
 const OPTIONS = { maxBlocks: NR_BLOCKS, cacheBlocks: 64, history: 2, now: () => 1_700_000_000_000 } as const;
-const MOST_ENTRIES = 20_000;
+const MOST_ENTRIES = 5000;
 
 export const target: FuzzTarget = {
   name: 'store',
@@ -21,11 +21,11 @@ export const target: FuzzTarget = {
     { name: 'open and read', run: on(readAll) },
     { name: 'open and compare', run: on(compareAll) },
     { name: 'statistics', run: on((store) => store.statistics()) },
-    { name: 'backup', run: on((store) => store.backup(roomy())) },
-    { name: 'compact', run: on((store) => store.compact(roomy())) },
+    { name: 'backup', every: 8, run: on((store) => store.backup(roomy())) },
+    { name: 'compact', every: 2, run: on((store) => store.compact(roomy())) },
     { name: 'open and change', writes: true, run: on(change) },
     { name: 'drop and forget', writes: true, run: on(dropAll) },
-    { name: 'upgrade', writes: true, run: upgrade },
+    { name: 'upgrade', writes: true, every: 2, run: upgrade },
   ],
   image,
 };
