@@ -4,11 +4,12 @@
  */
 import { CloneDevice, checkClone } from '@pdata/clone';
 import { SECTOR_SIZE } from '@pdata/device';
-import { type ErrorSubject, sectorsOf, valuesIn } from '@pdata/testing';
+import { type ErrorSubject, sectorsOf, turned, valuesIn } from '@pdata/testing';
 import { allocationFaults } from './allocation-faults.js';
 import { GARBAGE, MEDIA, NR_SECTORS, OPTIONS, REGION_SECTORS, SIZE, SOURCE } from './clone-subject.js';
 
 const REGION = REGION_SECTORS * SECTOR_SIZE;
+const MOST_TURNS = 200;
 
 const flushed = (work: (clone: CloneDevice) => Promise<void>) => async (clone: CloneDevice) => {
   await work(clone);
@@ -30,6 +31,14 @@ export const subject: ErrorSubject<CloneDevice, typeof MEDIA> = {
     'write of a whole region': flushed((clone) => clone.write(3 * REGION, sectorsOf(3, REGION_SECTORS))),
     'zeroes over a region': flushed((clone) => clone.writeZeroes(6 * REGION, REGION)),
     'write with force unit access': (clone) => clone.write(7 * REGION, sectorsOf(5, 1), { fua: true }),
+    'write, then commit': async (clone) => {
+      await clone.write(9 * REGION, sectorsOf(7, 1));
+      await clone.commit();
+    },
+    'write, suspend and resume': async (clone) => {
+      await clone.write(9 * REGION, sectorsOf(8, 1));
+      await clone.suspend().finally(() => clone.resume());
+    },
     'write to the last region, which is short': flushed((clone) => clone.write(11 * REGION, sectorsOf(6, 1))),
   },
   inspect: inWords,
@@ -42,6 +51,29 @@ export const subject: ErrorSubject<CloneDevice, typeof MEDIA> = {
     return state;
   },
   sources: allocationFaults,
+};
+
+/** What is discarded shows what the destination holds, and nobody empties that. */
+export const keepingDiscarded: typeof subject = {
+  ...subject,
+  name: 'clone, discards not passed down',
+  open: ({ metadata, destination }) =>
+    CloneDevice.open(metadata, { source: SOURCE, destination }, { ...OPTIONS, noDiscardPassdown: true }),
+  operations: { discard: flushed((clone) => clone.discard(4 * REGION, 2 * REGION)) },
+};
+
+/** What the background could not copy it tries again. */
+export const copying: typeof subject = {
+  ...subject,
+  name: 'clone, copying',
+  operations: {
+    'copying of all that is left, then a write': flushed(async (clone) => {
+      clone.enableHydration();
+      for (let turn = 0; !clone.isComplete && turn < MOST_TURNS; turn++) await turned();
+      await clone.write(10 * REGION, sectorsOf(9, 1));
+    }),
+  },
+  mayFail: ['destination write'],
 };
 
 async function inWords(clone: CloneDevice): Promise<string> {

@@ -13,6 +13,7 @@ import { MemoryMetadataDevice, type MetadataDevice } from '@pdata/device';
 import { type FormatStructure, seededRandom } from '@pdata/testing';
 import { CORE_STRUCTURES, sealedBy, spaceMapRoot } from './format-tables.js';
 import type { FuzzTarget } from './fuzz-targets.js';
+import { cloneCommands } from './tool-fuzz.js';
 
 const MOST_OUTPUT = 64 * 2 ** 20;
 
@@ -55,6 +56,7 @@ export const target: FuzzTarget = {
     { name: 'dump, then restore', run: restored },
     { name: 'repair', run: repaired },
     { name: 'open and change', writes: true, run: openAndChange },
+    ...cloneCommands,
   ],
   async image(seed) {
     const random = seededRandom(seed);

@@ -38,6 +38,10 @@ export const subject: ErrorSubject<CoreTarget, typeof MEDIA> = {
     'insert many into a shared tree': doing((target) => {
       for (let key = 41; key < 120; key += 3) tree(target, 1).insert(key, target.data.newBlock());
     }),
+    insertMany: doing((target) => {
+      const entries = Array.from({ length: 40 }, (_, nr) => [3 * nr, target.data.newBlock()] as const);
+      tree(target, 1).insertMany(entries);
+    }),
     remove: doing((target) => tree(target, 0).remove(60)),
     'removeRange of a shared tree': doing((target) => tree(target, 2).removeRange(10, 90)),
     delete: doing((target) => target.trees.splice(0, 1).at(0)?.delete()),

@@ -9,14 +9,16 @@ import {
   Block,
   type BlockValidator,
   bitmapValidator,
+  checkHomeAndChecksum,
   ENTRIES_PER_INDEX_BLOCK,
   INDEX_ENTRY_SIZE,
   indexBlockValidator,
   nodeValidator,
+  sealHomeAndChecksum,
 } from '@pdata/persistent-data';
 import type { FormatField, FormatStructure } from '@pdata/testing';
 
-const u32 = (at: number) => (block: DataView) => block.getUint32(at, true);
+export const u32 = (at: number) => (block: DataView) => block.getUint32(at, true);
 const NR_ENTRIES = u32(16);
 const MAX_ENTRIES = u32(20);
 const VALUE_SIZE = u32(24);
@@ -56,12 +58,11 @@ const bitmap: FormatStructure = {
   ],
 };
 
-const indexEntry = (at: number | ((block: DataView) => number), count: (block: DataView) => number): FormatField[] => {
-  const behind = (offset: number) => (block: DataView) => (typeof at === 'number' ? at : at(block)) + offset;
+const indexEntry = (at: number, count: (block: DataView) => number): FormatField[] => {
   return [
     { name: 'bitmap of the entry', kind: 'pointer', size: 8, at, count, stride: INDEX_ENTRY_SIZE },
-    { name: 'nrFree', kind: 'count', size: 4, at: behind(8), count, stride: INDEX_ENTRY_SIZE },
-    { name: 'noneFreeBefore', kind: 'count', size: 4, at: behind(12), count, stride: INDEX_ENTRY_SIZE },
+    { name: 'nrFree', kind: 'count', size: 4, at: at + 8, count, stride: INDEX_ENTRY_SIZE },
+    { name: 'noneFreeBefore', kind: 'count', size: 4, at: at + 12, count, stride: INDEX_ENTRY_SIZE },
   ];
 };
 
@@ -91,6 +92,15 @@ export const spaceMapRoot = (name: string, at: number): FormatField[] => [
 
 /** What every target is made of; each adds its superblock. */
 export const CORE_STRUCTURES: readonly FormatStructure[] = [btreeNode, bitmap, metadataIndex, arrayBlock];
+
+/** For blocks whose validator is not exported: the same, from the constant of their checksum. Their home is at byte 8. */
+export function sealedWith(structure: string, xor: number): Pick<FormatStructure, 'matches' | 'seal'> {
+  return sealedBy({
+    structure,
+    check: (block) => checkHomeAndChecksum(block, structure, 8, xor),
+    prepare: (block) => sealHomeAndChecksum(block, 8, xor),
+  });
+}
 
 /** A structure is recognized, and its checksum made right, by the code that reads and writes it. */
 export function sealedBy(validator: BlockValidator): Pick<FormatStructure, 'matches' | 'seal'> {

@@ -2,8 +2,8 @@
  * The embedded store under the crash explorer: transactions, snapshots and clones, commits one by one and several on their way; the
  * model is a plain map for each collection, and a copy of them for each name.
  *
- * Each change also writes its stamp to a fresh unit of a space map: a block of a second device, durable before the transaction that names
- * it ends. A unit that is handed out again too early is overwritten while a crash could still bring back a state that names it.
+ * Each change also writes its stamp to a fresh unit of a space map: a block of a second device, durable before the state that names it can
+ * be sealed. A unit that is handed out again too early is overwritten while a crash could still bring back a state that names it.
  */
 import { BLOCK_SIZE, type MetadataDevice } from '@pdata/device';
 import { NoSpaceError } from '@pdata/persistent-data';
@@ -199,7 +199,7 @@ function apply(store: Store, unitsDevice: MetadataDevice, operation: Change, val
     const home = operation.op === 'drop' ? undefined : units.allocate();
     stamps.set(0, { stamp: value, home });
     if (home === undefined) return;
-    unitsDevice.write(home, unitOf(value));
+    unitsDevice.write(home, unitOf(value)); // at once: what the transaction frees is not handed out before it can not be undone any more
     unitsDevice.flush();
     units.release(home); // the value that names it keeps it
   });

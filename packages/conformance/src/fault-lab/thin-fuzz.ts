@@ -7,6 +7,7 @@ import { CORE_STRUCTURES, sealedBy, spaceMapRoot } from './format-tables.js';
 import type { FuzzTarget } from './fuzz-targets.js';
 import { ThinRun, subject as thinMetadata } from './thin-metadata-subject.js';
 import { thinReaders } from './thin-readers.js';
+import { thinCommands } from './tool-fuzz.js';
 
 /** Every so many pools one is a kernel's: they are larger, and each takes as long as many of ours. */
 const KERNEL_EVERY = 10;
@@ -37,7 +38,7 @@ const thinSuperblock: FormatStructure = {
 export const target: FuzzTarget = {
   name: 'thin',
   structures: [...CORE_STRUCTURES, thinSuperblock],
-  readers: thinReaders,
+  readers: [...thinReaders, ...thinCommands],
   image: async (seed) => (seed % KERNEL_EVERY === 0 ? kernelPool(seed / KERNEL_EVERY) : ownPool(seed)),
 };
 

@@ -46,12 +46,32 @@ export const subject: ErrorSubject<ThinMetadata, typeof MEDIA> = {
     deleteDevice: doing((metadata) => metadata.deleteDevice(0)),
     'allocateDataBlock and insert': doing((metadata) => write(metadata, 1, 301)),
     'insert into a shared leaf': doing((metadata) => write(metadata, 0, 100)),
+    remove: doing((metadata) => metadata.remove(1, 41)),
+    'incDataBlocks, for a second mapping': doing((metadata) => {
+      const { dataBlock } = metadata.find(1, 40) as { readonly dataBlock: number };
+      metadata.incDataBlocks(dataBlock, dataBlock + 1);
+      metadata.insert(2, 7, dataBlock);
+    }),
+    'decDataBlocks, of what was not mapped after all': doing((metadata) => {
+      const begin = metadata.allocateDataBlock();
+      write(metadata, 1, 301);
+      metadata.decDataBlocks(begin, begin + 1);
+    }),
     removeRange: doing((metadata) => metadata.removeRange(1, 50, 250)),
     setTransactionId: doing((metadata) => metadata.setTransactionId(0n, 5n)),
     releaseMetadataSnapshot: doing((metadata) => metadata.releaseMetadataSnapshot()),
     resizeData: doing((metadata) => metadata.resizeData(40_000)),
     resizeMetadata: doing((metadata) => metadata.resizeMetadata(NR_BLOCKS + 64)),
     setNeedsCheck: doing((metadata) => metadata.setNeedsCheck()),
+    commitAsync: async (metadata) => {
+      try {
+        metadata.createThin(7);
+        await metadata.commitAsync();
+      } catch (error) {
+        metadata.abort();
+        throw error;
+      }
+    },
     'many changes at once': doing((metadata) => {
       metadata.createSnapshot(8, 0);
       for (let block = 0; block < 200; block += 7) write(metadata, 8, block);
@@ -69,4 +89,18 @@ export const subject: ErrorSubject<ThinMetadata, typeof MEDIA> = {
     return state;
   },
   sources: allocationFaults,
+};
+
+/** The same without a metadata snapshot: for the operation that takes one, which commits by itself. */
+export const unheld: typeof subject = {
+  ...subject,
+  name: 'thin-metadata without a snapshot',
+  async prepare(devices) {
+    await subject.prepare(devices);
+    const metadata = ThinMetadata.open(devices.metadata);
+    metadata.releaseMetadataSnapshot();
+    metadata.commit();
+    metadata.close();
+  },
+  operations: { reserveMetadataSnapshot: doing((metadata) => metadata.reserveMetadataSnapshot()) },
 };

@@ -1,5 +1,5 @@
 /** The pool's engine under the error explorer: its messages, and what volumes are asked to do, each until it is durable. */
-import type { DataDevice, MetadataDevice } from '@pdata/device';
+import { type DataDevice, DeviceError, type MetadataDevice } from '@pdata/device';
 import { type ErrorSubject, sectorsOf } from '@pdata/testing';
 import { checkThin, ThinPool, type ThinVolume } from '@pdata/thin';
 import { allocationFaults } from './allocation-faults.js';
@@ -42,6 +42,28 @@ export const subject: ErrorSubject<ThinPool, typeof MEDIA> = {
     deleteThin: (pool) => pool.deleteThin(0),
     setTransactionId: (pool) => pool.setTransactionId(0n, 3n),
     releaseMetadataSnapshot: (pool) => pool.releaseMetadataSnapshot(),
+    // As in the kernel a message succeeds when its commit fails; the mode tells.
+    message: async (pool) => {
+      await pool.message('create_thin 7');
+      if (pool.mode !== 'write') throw new DeviceError(`the pool is in ${pool.mode} mode`);
+    },
+    'write, then commit': async (pool) => {
+      const volume = await pool.openVolume(0, { size: VOLUME_SIZE });
+      try {
+        await volume.write(offsetOf(8), sectorsOf(102, 1));
+        await pool.commit();
+      } finally {
+        await volume.close();
+      }
+    },
+    'write with force unit access': async (pool) => {
+      const volume = await pool.openVolume(0, { size: VOLUME_SIZE });
+      try {
+        await volume.write(offsetOf(8), sectorsOf(103, 1), { fua: true });
+      } finally {
+        await volume.close();
+      }
+    },
     'write to a fresh block': on(0, (volume) => volume.write(offsetOf(8), sectorsOf(100, 1))),
     'write of a whole fresh block': on(2, (volume) => volume.write(BLOCK, new Uint8Array(BLOCK).fill(1))),
     'write to a shared block': on(1, (volume) => volume.write(offsetOf(5), sectorsOf(101, 1))),
@@ -65,6 +87,19 @@ export const subject: ErrorSubject<ThinPool, typeof MEDIA> = {
   sources: allocationFaults,
   // What was freed is offered to the data device after the commit; it may decline. Without a free data block the pool commits, and looks again.
   mayFail: ['data discard', 'allocation of a data block'],
+};
+
+/** The same without a metadata snapshot: for the operation that takes one. */
+export const unheld: typeof subject = {
+  ...subject,
+  name: 'thin-pool without a snapshot',
+  async prepare(devices) {
+    await subject.prepare(devices);
+    const pool = await ThinPool.open(devices.metadata, devices.data, OPTIONS);
+    await pool.releaseMetadataSnapshot();
+    await pool.close();
+  },
+  operations: { reserveMetadataSnapshot: (pool) => pool.reserveMetadataSnapshot() },
 };
 
 async function recovered(metadata: MetadataDevice, data: DataDevice): Promise<string> {

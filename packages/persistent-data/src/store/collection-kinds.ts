@@ -89,7 +89,7 @@ function bytesTreeKind(
           decode: (view: DataView, at: number) => (single.decode(view, at) as unknown[])[0],
         };
   const codec = value === 'record' ? undefined : codecOf(value);
-  const valueType = codec === undefined ? undefined : valueTypeOf(codec, maps);
+  const valueType = codec && valueTypeOf(codec, maps);
   const { inc, dec } = valueType ?? {};
   const hooks =
     inc === undefined || dec === undefined
@@ -102,13 +102,13 @@ function bytesTreeKind(
     keys,
     hooks,
     values:
-      codec === undefined
+      valueType === undefined
         ? recordCodec()
         : {
-            decode: (view, at) => codec.decode(view, at),
+            decode: (view, at) => valueType.decode(view, at),
             encode(decoded) {
-              const bytes = new Uint8Array(codec.size);
-              codec.encode(new DataView(bytes.buffer), 0, decoded);
+              const bytes = new Uint8Array(valueType.size);
+              valueType.encode(new DataView(bytes.buffer), 0, decoded);
               return bytes;
             },
           },

@@ -44,7 +44,7 @@ export class Definitions {
 
 /** A unit's map is the one that was there when the collection was declared. */
 function unitMapsOf(
-  { since }: DirectoryEntry,
+  { name: of, since }: DirectoryEntry,
   entries: readonly DirectoryEntry[],
   maps: ReadonlyMap<number, DataSpaceMap>,
 ): UnitMaps {
@@ -57,7 +57,14 @@ function unitMapsOf(
         (other.until ?? Number.POSITIVE_INFINITY) > since,
     );
     const map = entry === undefined ? undefined : maps.get(entry.id);
-    if (map === undefined) throw new TypeError(`there is no space map ${name}`);
+    if (map === undefined)
+      throw new CorruptBlockError({
+        structure: 'store directory',
+        blockNr: 0,
+        field: `collection ${of}`,
+        found: `units of ${name}`,
+        expected: 'units of a space map that the store has',
+      });
     return map;
   };
 }

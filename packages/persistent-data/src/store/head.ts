@@ -14,6 +14,7 @@ import { NameError } from './errors.js';
 import {
   nrStateEntries,
   readState,
+  refuseMissingCollection,
   refuseUnknownCollection,
   stateRootOffset,
   stateValidator,
@@ -68,9 +69,10 @@ export class Head implements Scope {
     this.stateNr = stateNr;
     const entries = new Map(this.#table().map((entry) => [entry.collectionId, entry]));
     for (const { id, name, kind } of definitions) {
+      if (kind === undefined) continue;
       const entry = entries.get(id);
-      if (entry !== undefined && kind !== undefined)
-        this.collections.set(name, kind.open(this, name, entry.root, entry.length));
+      if (entry === undefined) refuseMissingCollection(stateNr, id);
+      this.collections.set(name, kind.open(this, name, entry.root, entry.length));
     }
   }
 

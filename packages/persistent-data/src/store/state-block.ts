@@ -76,7 +76,12 @@ export function updateState(block: Block, collectionId: number, root: number, le
     setU64At(block.view, entryAt(index) + 16, length);
     return;
   }
-  corrupt(block, STRUCTURE, `collection ${collectionId}`, 'missing', 'an entry');
+  refuseMissingCollection(block.nr, collectionId);
+}
+
+/** The current state, and every clone, has what the directory says. */
+export function refuseMissingCollection(stateNr: number, collectionId: number): never {
+  corrupt({ nr: stateNr }, STRUCTURE, `collection ${collectionId}`, 'missing', 'an entry');
 }
 
 /** A table may name only what the directory knows. */

@@ -8,7 +8,7 @@
  * Format: docs/format/store.md.
  */
 
-import { setU64At, u64At } from '../block/block.js';
+import { corrupt, setU64At, u64At } from '../block/block.js';
 import type { BlockManager } from '../block/block-manager.js';
 import { BTree } from '../btree/tree.js';
 import type { ValueType } from '../btree/value-type.js';
@@ -94,6 +94,9 @@ export class StoreState {
     for (const { key, value } of this.#mapRoots) maps.set(key, DataSpaceMap.open(tm, value));
     this.maps = maps;
     this.definitions = new Definitions(directory, maps);
+    for (const { id, kind } of this.definitions.byId.values())
+      if (kind === undefined && !maps.has(id))
+        corrupt({ nr: roots.mapsRoot }, 'tree of space maps', `map of collection ${id}`, 'missing', 'a root');
     this.main = new Head(owner, this.definitions.current, roots.stateNr);
   }
 
@@ -235,10 +238,11 @@ export class StoreState {
     }
   }
 
-  /** Lets go of the oldest commit of the history. */
+  /** Lets go of the oldest commit of the history. @throws {@link CorruptBlockError} when it has fewer than the superblock says */
   forgetOldest(): void {
     const oldest = this.history.first();
-    if (oldest === undefined) return;
+    if (oldest === undefined)
+      corrupt({ nr: 0 }, 'store superblock', 'historyLength', this.historyLength, 'as many as the history has');
     this.history.remove(oldest.key);
     this.historyLength--;
     this.release(oldest.value.stateNr);

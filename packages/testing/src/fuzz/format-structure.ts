@@ -12,8 +12,8 @@ export interface FormatField {
   readonly kind: FieldKind;
   /** Bytes, little-endian. */
   readonly size: 1 | 2 | 4 | 8;
-  /** Byte offset in the block. */
-  readonly at: number | ((block: DataView) => number);
+  /** Byte offset in the block; or all offsets, where no stride leads from one to the next. */
+  readonly at: number | ((block: DataView) => number | readonly number[]);
   /** How many there are. Default 1. What does not fit the block is left out. */
   readonly count?: (block: DataView) => number;
   /** Bytes from one to the next. Default `size`. */

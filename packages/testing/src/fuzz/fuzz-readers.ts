@@ -13,6 +13,8 @@ export interface FuzzReader {
   readonly name: string;
   /** Whether it writes: it gets a copy of the image then. */
   readonly writes?: boolean;
+  /** It is dear, and run on one image in so many. Default 1: on each. */
+  readonly every?: number;
   run(device: MetadataDevice): void | Promise<void>;
 }
 
@@ -56,7 +58,9 @@ export async function fuzzReaders(options: FuzzOptions): Promise<FuzzReport> {
     if (nrImages === images) break;
     nrImages++;
     options.onImage?.(description);
-    for (const reader of readers) {
+    for (const [nr, reader] of readers.entries()) {
+      // Not all dear ones on the same image.
+      if ((nrImages + nr) % (reader.every ?? 1) !== 0) continue;
       const what = `${reader.name}, image ${nrImages} of seed ${seed}: ${description}`;
       const outcome = outcomes[reader.name] as { done: number; refused: number };
       const began = performance.now();

@@ -205,6 +205,7 @@ class Mutator {
 
 function offsetsOf({ at, count, stride, size }: FormatField, view: DataView): number[] {
   const first = typeof at === 'number' ? at : at(view);
+  if (typeof first !== 'number') return first.filter((offset) => offset + size <= BLOCK_SIZE);
   const step = stride === undefined ? size : typeof stride === 'number' ? stride : stride(view);
   const offsets: number[] = [];
   const nr = count === undefined ? 1 : count(view);

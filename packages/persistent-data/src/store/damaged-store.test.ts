@@ -1,0 +1,132 @@
+/** Damage under right checksums, each kind found by the format fuzzer: it is refused in words, where it is first met. */
+import { BLOCK_SIZE, CorruptBlockError, MemoryMetadataDevice } from '@pdata/device';
+import { describe, expect, it } from 'vitest';
+import { Block, type BlockValidator, setU64At, u64At } from '../block/block.js';
+import { nodeValidator, valueOffset } from '../btree/node.js';
+import { btree, MetadataStore, record, schema, spaceMap, u64, unit } from './index.js';
+import { overflowValidator } from './overflow.js';
+import { stateValidator } from './state-block.js';
+import { storeSuperblockValidator } from './superblock.js';
+
+const shape = schema({
+  version: 1,
+  collections: {
+    homes: btree({ key: u64, value: unit('units') }),
+    texts: btree({ key: u64, value: record<string>() }),
+    units: spaceMap(),
+  },
+});
+const OPTIONS = { history: 2, maxBlocks: 0, now: () => 1_700_000_000_000 } as const;
+const AT = { stateNr: 48, mapsRoot: 200, directoryNr: 208, historyLength: 216 } as const;
+
+/** Changes blocks of a device, and makes their checksums right. */
+class Surgery {
+  readonly device: MemoryMetadataDevice;
+
+  constructor(device: MemoryMetadataDevice) {
+    this.device = device;
+  }
+
+  superblock(at: number): number {
+    return u64At(this.#block(0).view, at);
+  }
+
+  change(nr: number, validator: BlockValidator, work: (block: Block) => void): void {
+    const block = this.#block(nr);
+    validator.check(block);
+    work(block);
+    validator.prepare(block);
+    this.device.write(nr, block.bytes);
+  }
+
+  #block(nr: number): Block {
+    const block = new Block(new Uint8Array(BLOCK_SIZE), nr);
+    this.device.read(nr, block.bytes);
+    return block;
+  }
+}
+
+async function damaged(damage: (surgery: Surgery) => void): Promise<MemoryMetadataDevice> {
+  const device = new MemoryMetadataDevice({ nrBlocks: 256 });
+  const store = MetadataStore.open(device, shape, OPTIONS);
+  store.transaction(({ units }) => units.extend(10));
+  await store.commit();
+  store.transaction(({ homes, texts, units }) => {
+    homes.set(1, units.allocate());
+    texts.set(1, 'one');
+  });
+  store.snapshot('kept');
+  await store.close();
+  damage(new Surgery(device));
+  return device;
+}
+
+function change(store: MetadataStore<typeof shape.collections>): void {
+  store.transaction(({ homes, texts }) => {
+    homes.set(1, undefined);
+    texts.set(2, 'two');
+  });
+  store.commitSync();
+}
+
+describe('a store is refused', () => {
+  it.each([
+    {
+      what: 'whose state lacks a collection that the directory has',
+      damage: (surgery: Surgery) =>
+        surgery.change(surgery.superblock(AT.stateNr), stateValidator, ({ view }) => view.setUint32(4, 1, true)),
+      says: /^state table in block \d+: collection 2 is missing, expected an entry$/,
+    },
+    {
+      what: 'that has lost a space map of units',
+      damage: (surgery: Surgery) =>
+        surgery.change(surgery.superblock(AT.mapsRoot), nodeValidator, ({ view }) => view.setUint32(16, 0, true)),
+      says: /^tree of space maps in block \d+: map of collection \d is missing, expected a root$/,
+    },
+  ])('$what', async ({ damage, says }) => {
+    const device = await damaged(damage);
+    expect(() => MetadataStore.open(device, shape, OPTIONS)).toThrow(CorruptBlockError);
+    expect(() => MetadataStore.open(device, shape, OPTIONS)).toThrow(says);
+  });
+});
+
+describe('a change is refused, and nothing has happened,', () => {
+  it.each([
+    {
+      what: 'when the history is shorter than the superblock says, which a commit would look for without an end',
+      damage: (surgery: Surgery) =>
+        surgery.change(0, storeSuperblockValidator, ({ view }) => setU64At(view, AT.historyLength, 2 ** 50)),
+      says: /^store superblock in block 0: historyLength is \d+, expected as many as the history has$/,
+    },
+    {
+      what: 'when values name units that their map does not have',
+      damage: (surgery: Surgery) =>
+        surgery.change(surgery.superblock(AT.mapsRoot), nodeValidator, (block) =>
+          setU64At(block.view, valueOffset(block, 0), 0),
+        ),
+      says: /^space map of units in block \d+: nrBlocks is 0, expected above 0, which a value names$/,
+    },
+    {
+      what: 'when the directory names a space map that there is not',
+      damage: (surgery: Surgery) =>
+        surgery.change(surgery.superblock(AT.directoryNr), overflowValidator, ({ bytes }) => {
+          const text = new TextDecoder('latin1').decode(bytes);
+          bytes[text.lastIndexOf('since')] = 0x78; // the last collection, which is the map, has none then
+        }),
+      says: /^store directory in block 0: collection homes is units of \w+, expected units of a space map that the store has$/,
+    },
+  ])('$what', async ({ damage, says }) => {
+    const device = await damaged(damage);
+    const before = device.bytes.slice();
+    const store = MetadataStore.open(device, shape, OPTIONS);
+    expect(() => change(store)).toThrow(CorruptBlockError);
+    expect(() => change(store)).toThrow(says);
+    expect(device.bytes.every((byte, at) => byte === before[at])).toBe(true);
+  });
+});
+
+it('tells the caller who names a unit that there is not that it is his mistake', async () => {
+  const store = MetadataStore.open(await damaged(() => {}), shape, OPTIONS);
+  expect(() => store.transaction(({ homes }) => homes.set(2, 10))).toThrow(RangeError);
+  expect((await store.check()).findings).toEqual([]);
+});
