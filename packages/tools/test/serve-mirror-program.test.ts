@@ -95,3 +95,18 @@ describe.runIf(process.platform !== 'win32')('killed', () => {
     ).toBe(true);
   });
 });
+
+describe.runIf(process.platform !== 'win32')('a leg that cannot be written to from the first moment on', () => {
+  it('is told of, although nobody was listening yet', () => {
+    for (const leg of [first, second]) writeFileSync(leg, randomFillSync(new Uint8Array(MIB)));
+    const line = [pdata, 'serve', 'mirror', '--core-log', '--region-sectors', '128', '--leg', first, '--leg', second];
+    // No file may be written beyond its first 32 KiB.
+    const script = 'ulimit -f 64 && exec "$0" "$@"';
+    const { stderr } = spawnSync('sh', ['-c', script, process.execPath, ...line, '--socket', socket], {
+      encoding: 'utf8',
+      timeout: 1500,
+      killSignal: 'SIGTERM',
+    });
+    expect(stderr).toMatch(/leg 1 \(.*\) has failed, in a copy: cannot write 65536 bytes at 0 of .*: file too large\n/);
+  });
+});

@@ -51,6 +51,8 @@ export interface RepeatableValue<T> extends Common {
   readonly kind: 'repeatable';
   readonly placeholder: string;
   readonly parse: ParseValue<T>;
+  /** How often it has to be given, for the usage line; the command refuses fewer. */
+  readonly least?: number;
 }
 export interface OptionalValue<T> extends Common {
   readonly kind: 'optionalValue';
@@ -124,8 +126,9 @@ export function optionName(long: string, option: Option): string {
 }
 
 export function usageLine({ name, options, positional }: CommandLine): string {
-  const required = Object.entries(options)
-    .filter(([, option]) => option.kind === 'value' && option.required)
-    .map(([long, option]) => optionName(long, option));
+  const required = Object.entries(options).flatMap(([long, option]) => {
+    const least = option.kind === 'repeatable' ? option.least : option.kind === 'value' && option.required ? 1 : 0;
+    return Array.from({ length: least ?? 0 }, () => optionName(long, option));
+  });
   return ['Usage:', name, '[OPTIONS]', ...required, ...(positional ? [`<${positional.name}>`] : [])].join(' ');
 }

@@ -72,6 +72,27 @@ describe('mirror_verify', () => {
     expect(stderr).toContain('the next start of the mirror copies them');
   });
 
+  it('compares what the smallest leg has, and says what it did not look at, unless it was told the size', async () => {
+    const [first, second] = legs();
+    writeFileSync(first, new Uint8Array([...readFileSync(first), ...new Uint8Array(1024).fill(9)]));
+    const { exitCode, stderr } = await verify([first, second]);
+    expect([exitCode, stderr]).toEqual([
+      0,
+      `all 8 regions are the same\nwarning: '${first}' is larger than the smallest leg: its last 1024 bytes were not looked at\n`,
+    ]);
+    expect((await verify([first, second], '--size', '64k')).stderr).toBe('all 8 regions are the same\n');
+    expect(await verify([first, second], '--size', '1g')).toMatchObject({
+      exitCode: 64,
+      stderr: `a leg is too small: '${second}' has 65536 bytes, not 1073741824\n  next step: give a smaller --size, or a larger leg\n`,
+    });
+  });
+
+  it('says in its usage line that it wants two legs', async () => {
+    expect((await runTool('mirror_verify --help')).stdout).toContain(
+      '\nUsage: mirror_verify [OPTIONS] --leg <FILE> --leg <FILE>\n',
+    );
+  });
+
   it('refuses what makes no sense', async () => {
     const paths = legs();
     for (const [options, code, says] of [
@@ -82,6 +103,11 @@ describe('mirror_verify', () => {
       const { exitCode, stderr } = await verify(options);
       expect([exitCode, stderr]).toEqual([code, expect.stringContaining(says)]);
     }
+    writeFileSync(join(directory, 'empty'), '');
+    expect(await verify([paths[0], join(directory, 'empty')])).toMatchObject({
+      exitCode: 64,
+      stderr: `'${join(directory, 'empty')}' is too small: it holds 0 bytes, less than a sector\n  next step: give the leg, or an image of it\n`,
+    });
     const line = ['mirror_verify', '--leg', paths[0], '--leg', paths[1]];
     expect((await runTool([...line, '--log', paths[1]])).stderr).toContain('there is a --log without --region-sectors');
     expect((await runTool([...line, '--repair-from', '2'])).stderr).toContain('there is no leg 2: they are 0 to 1');

@@ -4,7 +4,7 @@
  * There is no real tool to stand in for; options, output and exit codes are made like those of thin_check.
  */
 import { type DataDevice, SECTOR_SIZE } from '@pdata/device';
-import { type RegionDifference, type VerifySummary, verifyMirror } from '@pdata/mirror';
+import { MIN_LEGS, type RegionDifference, type VerifySummary, verifyMirror } from '@pdata/mirror';
 import { type OptionTable, repeatable, value } from '../command-line/option-table.js';
 import { anyText, u32 } from '../command-line/value-types.js';
 import { FAILURE, SUCCESS, USAGE } from '../exit-codes.js';
@@ -16,7 +16,7 @@ import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command
 import { given as givenOption } from './given.js';
 import { refuseOneFile, withDataFile } from './serve-files.js';
 import { regionSectors } from './serve-mirror.js';
-import { IN_USE, refuseNrOfLegs, SAME_FILE, withLegs } from './serve-mirror-devices.js';
+import { IN_USE, refuseNrOfLegs, SAME_FILE, sizeOf, withLegs } from './serve-mirror-devices.js';
 import { volumeSize } from './serve-sizes.js';
 
 const DEFAULT_REGION_SIZE = 1024;
@@ -24,7 +24,11 @@ const DEFAULT_REGION_SIZE = 1024;
 const MOST_SHOWN = 1000;
 
 const options = {
-  leg: repeatable(anyText, { placeholder: 'FILE', help: 'A leg: a file or a block device; twice to nine times.' }),
+  leg: repeatable(anyText, {
+    placeholder: 'FILE',
+    least: MIN_LEGS,
+    help: 'A leg: a file or a block device; twice to nine times.',
+  }),
   log: value(anyText, { placeholder: 'FILE', help: "The log's device: says where legs may differ. Only read." }),
   'region-sectors': value(regionSectors, {
     placeholder: 'N',
@@ -70,13 +74,14 @@ Examples:
     refuseOneFile({ ...files, ...(given.log === undefined ? {} : { log: given.log }) }, SAME_FILE);
     const mode = given['repair-from'] === undefined ? 'read' : 'write';
     return withLegs(given.leg, mode, async (legs) => {
+      const size = sizeOf(legs, given.size);
       const verify = async (log: DataDevice | undefined): Promise<number> => {
         const differences: RegionDifference[] = [];
         const work = verifyMirror({
           legs: legs.map((device) => ({ device })),
           regionSize: given['region-sectors'] ?? DEFAULT_REGION_SIZE,
           onProgress: progress.show,
-          ...givenOption('length', given.size === undefined ? undefined : given.size / SECTOR_SIZE),
+          length: Math.floor(size / SECTOR_SIZE),
           ...givenOption('log', log),
           ...givenOption('repairFrom', given['repair-from']),
         });
@@ -90,6 +95,12 @@ Examples:
         print(`UNEXPECTED=${summary.nrUnexpected}`);
         print(`REPAIRED=${summary.nrRepaired}`);
         tellVerdict(summary, differences.length, progress);
+        for (const leg of given.size === undefined ? legs : []) {
+          if (leg.size > size)
+            progress.line(
+              `warning: '${leg.name}' is larger than the smallest leg: its last ${leg.size - size} bytes were not looked at`,
+            );
+        }
         Object.assign(facts, summary, { differences, differencesLeftOut: summary.nrDiffering - differences.length });
         return summary.nrUnexpected === 0 || summary.nrRepaired > 0 ? SUCCESS : FAILURE;
       };

@@ -17,7 +17,7 @@ import { existsSync, statSync, unlinkSync } from 'node:fs';
 import { CloneDevice, CloneMetadata, type CloneOptions, nrRegionsFor } from '@pdata/clone';
 import { BLOCK_SIZE, type DataDevice, type MetadataDevice, SECTOR_SIZE } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
-import { NotFormattedError } from '@pdata/persistent-data';
+import { NoSpaceError, NotFormattedError } from '@pdata/persistent-data';
 import { ToolError } from '../failure/tool-error.js';
 import { CLONE_IS_BUSY, withCloneInput } from '../io/clone-input.js';
 import { type OpenSource, sourceKind, withSource } from './serve-clone-source.js';
@@ -114,18 +114,33 @@ async function started<T>(
   work: (open: OpenClone) => Promise<T>,
 ): Promise<T> {
   const { size } = source.device;
+  /** Whether the destination is to stay: only one that was made for a clone of which nothing came is not. */
+  let isUsed = true;
   const go = async (opened: DataDevice): Promise<T> => {
     const devices = { source: source.device, destination: opened };
     const clone = isNew
-      ? await CloneDevice.format(metadata, devices, { ...options, regionSize: regionSize ?? DEFAULT_REGION_SIZE })
+      ? await CloneDevice.format(metadata, devices, {
+          ...options,
+          regionSize: regionSize ?? DEFAULT_REGION_SIZE,
+        }).catch((cause: unknown) => Promise.reject(withoutRoom(cause, metadata)))
       : await CloneDevice.open(metadata, devices, {
           ...options,
           size,
           ...(regionSize === undefined ? {} : { regionSize }),
         });
+    isUsed = true;
     return closingAfter(clone, () => work({ clone, isNew, source }));
   };
-  if (isNew && !existsSync(destination)) return withNewDataFile(destination, size, DESTINATION, go);
+  if (isNew && !existsSync(destination)) {
+    try {
+      return await withNewDataFile(destination, size, DESTINATION, (opened) => {
+        isUsed = false;
+        return go(opened);
+      });
+    } finally {
+      if (!isUsed) unlinkSync(destination); // nothing came of it
+    }
+  }
   const needed = { needs: size, of: 'the source' };
   const stats = statSync(destination, { throwIfNoEntry: false });
   // An empty file cannot even be opened as a device.
@@ -213,6 +228,13 @@ const tooSmall = (
         ? 'give the destination that this clone was made with'
         : `enlarge it (truncate -s ${needs} '${path}', lvextend), or give a path where nothing is yet`,
   });
+
+function withoutRoom(cause: unknown, { name, nrBlocks }: MetadataDevice): unknown {
+  if (!(cause instanceof NoSpaceError)) return cause;
+  const message = `the metadata device '${name}' is too small for this clone: it has ${nrBlocks} blocks of ${BLOCK_SIZE} bytes`;
+  const nextStep = 'give a larger one; a file can be removed: then it is made, as large as it has to be';
+  return new ToolError(cause.code, message, { effect: 'no clone has been made', nextStep }, { cause });
+}
 
 const missing = (path: string, { nrHydrated, nrRegions }: FoundClone): ToolError =>
   new ToolError('ERR_NO_INPUT', `the destination '${path}' does not exist`, {

@@ -336,6 +336,18 @@ describe('a clone is refused', () => {
     expect([readFileSync(clone.metadata).length, existsSync(clone.destination)]).toEqual([0, false]);
   });
 
+  it('when its metadata has no room, and the destination that was made for it is gone again', async () => {
+    const clone = files();
+    writeFileSync(clone.metadata, new Uint8Array(4 * 4096));
+    expect(await refusal(clone)).toMatch(
+      /^the metadata device '.*' is too small for this clone: it has 4 blocks of 4096 bytes\n {2}effect: no clone has been made\n {2}next step: /,
+    );
+    expect([readFileSync(clone.metadata).subarray(0, 4096).some(Boolean), existsSync(clone.destination)]).toEqual([
+      false,
+      false,
+    ]);
+  });
+
   it('when it cannot listen where it is to, and nothing is made', async () => {
     const server = createServer();
     await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));

@@ -139,6 +139,7 @@ class ServedClone implements Served {
   readonly #teller: Teller;
   readonly #tellError: (line: string) => void;
   readonly #tellHydrationError: (reason: string, line: string) => void;
+  #hasToldListening = false;
   #hasToldComplete = false;
 
   constructor(
@@ -186,12 +187,13 @@ class ServedClone implements Served {
       `${uri('clone')} has ${size} bytes (${humanSize(BigInt(size))}); ${nrHydrated} of ${nrRegions} regions of ${regionSize} sectors are there`,
       `listening on ${uri()}`,
     ]);
+    this.#hasToldListening = true;
     if (isComplete) this.#tellComplete();
   }
 
-  /** Once, whether it was complete from the beginning, or has been since. */
+  /** Once, whether it was complete from the beginning, or has been since; after it was told where it is. */
   #tellComplete(): void {
-    if (this.#hasToldComplete) return;
+    if (this.#hasToldComplete || !this.#hasToldListening) return;
     this.#hasToldComplete = true;
     this.#teller.tell('complete', { destination: this.#destination }, [
       `complete: '${this.#destination}' holds everything, and the source is not needed any more`,

@@ -1,8 +1,8 @@
 /** The files that a service works on: data devices opened with advice for who cannot, and no file taken for two. */
 import { realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { type DataDevice, DeviceBusyError, DeviceOpenError } from '@pdata/device';
-import { type OpenFileDataDeviceOptions, openFileDataDevice } from '@pdata/device/node';
+import { type DataDevice, DeviceBusyError, DeviceOpenError, SECTOR_SIZE } from '@pdata/device';
+import { type OpenFileDataDeviceOptions, openFileDataDevice, systemProblem } from '@pdata/device/node';
 import { ToolError } from '../failure/tool-error.js';
 import { inputStats } from '../io/metadata-input.js';
 
@@ -11,6 +11,8 @@ export interface DataFileAdvice {
   readonly what: string;
   /** What to do when somebody else uses it. */
   readonly busy: string;
+  /** What to do about a file in which nothing is yet, if there is something. */
+  readonly whenEmpty?: string;
   /** An option that asks for less than writing, if there is one. */
   readonly insteadOfWriting?: string;
 }
@@ -22,7 +24,12 @@ export async function withDataFile<T>(
   advice: DataFileAdvice,
   work: (data: DataDevice) => Promise<T>,
 ): Promise<T> {
-  inputStats(path, advice.what);
+  const stats = inputStats(path, advice.what);
+  if (stats.isFile() && stats.size < SECTOR_SIZE) {
+    throw new ToolError('ERR_INPUT_SIZE', `'${path}' is too small: it holds ${stats.size} bytes, less than a sector`, {
+      nextStep: advice.whenEmpty ?? `give the ${advice.what}, or an image of it`,
+    });
+  }
   return withOpened(await openedData(path, { mode }, advice), work);
 }
 
@@ -44,6 +51,9 @@ async function withOpened<T>(data: DataDevice, work: (data: DataDevice) => Promi
   }
 }
 
+/** What the advice on paths and permissions is for. */
+const ABOUT_ACCESS: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENXIO']);
+
 async function openedData(
   path: string,
   options: OpenFileDataDeviceOptions,
@@ -54,6 +64,12 @@ async function openedData(
   } catch (cause) {
     if (cause instanceof DeviceBusyError) throw new ToolError(cause.code, cause.message, { nextStep: busy }, { cause });
     if (!(cause instanceof DeviceOpenError)) throw cause;
+    // A full disk, and the like: what there is to do about it is known elsewhere.
+    if (
+      systemProblem(cause.cause) !== undefined &&
+      !ABOUT_ACCESS.has((cause.cause as NodeJS.ErrnoException).code ?? '')
+    )
+      throw cause;
     const instead = insteadOfWriting === undefined ? '' : `; ${insteadOfWriting}`;
     const nextStep =
       options.mode === 'read'

@@ -116,15 +116,20 @@ export function withLegs<T>(
   return open([]);
 }
 
-/** Sectors. */
-function lengthOf(legs: readonly DataDevice[], { size, regionSize }: MirrorLayout): number {
+/** Bytes of the mirror: `size`, or what the smallest leg has. @throws {@link ToolError} when a leg has less */
+export function sizeOf(legs: readonly DataDevice[], size: number | undefined): number {
   const smallest = legs.reduce((least, leg) => (leg.size < least.size ? leg : least));
   if (size !== undefined && size > smallest.size) {
     throw new ToolError('ERR_LEG', `a leg is too small: '${smallest.name}' has ${smallest.size} bytes, not ${size}`, {
       nextStep: 'give a smaller --size, or a larger leg',
     });
   }
-  const length = (size ?? smallest.size) / SECTOR_SIZE;
+  return size ?? smallest.size;
+}
+
+/** Sectors. */
+function lengthOf(legs: readonly DataDevice[], { size, regionSize }: MirrorLayout): number {
+  const length = sizeOf(legs, size) / SECTOR_SIZE;
   if (length >= regionSize) return length;
   throw new ToolError('ERR_OPTION', `a mirror of ${length} sectors has no region of ${regionSize} sectors`, {
     nextStep: 'give a smaller --region-sectors, or larger legs',
@@ -144,7 +149,11 @@ async function withLog<T>(
   work: (log: DirtyLog) => Promise<T>,
 ): Promise<T> {
   if (path === undefined) return work(new CoreLog(sizes));
-  const advice: DataFileAdvice = { what: "log's device", busy: IN_USE };
+  const advice: DataFileAdvice = {
+    what: "log's device",
+    busy: IN_USE,
+    whenEmpty: 'remove it, and a log is made there',
+  };
   const nrRegions = Math.ceil(sizes.length / sizes.regionSize);
   const use = (device: DataDevice): Promise<T> => work(diskLog(device, sizes, layout));
   if (statSync(path, { throwIfNoEntry: false }) === undefined)

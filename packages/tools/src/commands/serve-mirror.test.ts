@@ -176,6 +176,14 @@ describe('what cannot be served is refused, and nothing is written', () => {
 
   const cases: [string, (files: MirrorFiles) => MirrorFiles, string][] = [
     [
+      'an empty file for the log',
+      (files) => {
+        writeFileSync(files.log, '');
+        return files;
+      },
+      'less than a sector\n  next step: remove it, and a log is made there\n',
+    ],
+    [
       'a missing leg',
       (files) => ({ ...files, legs: [files.legs[0] as string, '/nowhere.img'] }),
       "Couldn't find input file '/nowhere.img'",

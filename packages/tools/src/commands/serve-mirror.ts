@@ -7,7 +7,7 @@
  * Not here: which files can be used (serve-mirror-devices.ts), what becomes of the requests (@pdata/mirror).
  * Format: docs/format/mirror-log.md, sections 9 and 10.
  */
-import type { MirrorDevice } from '@pdata/mirror';
+import { MIN_LEGS, type MirrorDevice } from '@pdata/mirror';
 import {
   flag,
   InvalidValue,
@@ -43,7 +43,11 @@ const rate: ParseValue<number> = (text) => {
 };
 
 const options = {
-  leg: repeatable(anyText, { placeholder: 'FILE', help: 'A leg: a file or a block device; twice to nine times.' }),
+  leg: repeatable(anyText, {
+    placeholder: 'FILE',
+    least: MIN_LEGS,
+    help: 'A leg: a file or a block device; twice to nine times.',
+  }),
   log: value(anyText, {
     placeholder: 'FILE',
     help: "The log's device, or a file; made when it is missing. Says which regions a restart has to copy.",
@@ -169,6 +173,7 @@ class ServedMirror implements Served {
   readonly #mirror: MirrorDevice;
   readonly #teller: Teller;
   readonly #clock: Parameters<typeof sparing>[0];
+  #hasToldListening = false;
 
   constructor(mirror: MirrorDevice, teller: Teller, clock: Parameters<typeof sparing>[0]) {
     this.exports = new OneExport('mirror', mirror, `a mirror of ${mirror.status().legs.length} legs`);
@@ -209,10 +214,12 @@ class ServedMirror implements Served {
       `${uri('mirror')} has ${size} bytes (${humanSize(BigInt(size))})`,
       `listening on ${uri()}`,
     ]);
+    this.#hasToldListening = true;
     if (this.#mirror.status().isInSync) this.#tellInSync();
   }
 
   #tellInSync(): void {
+    if (!this.#hasToldListening) return; // which tells it
     const { nrRegions } = this.#mirror.status();
     this.#teller.tell('in-sync', { nrRegions }, [`all ${nrRegions} regions are in sync`]);
   }

@@ -37,7 +37,7 @@ export interface Served {
   statusLine(): string;
   /** Tells that it listens, and what can be had where. */
   listening(uri: (exportName?: string) => string): void;
-  /** Listens to events. Returns what ends that. */
+  /** Listens to events, which may come before {@link listening} is told. Returns what ends that. */
   watch?(): () => void;
   /** Ends what clients wait for and has no end of its own; called when the clients' time is up. */
   giveUp?(): Promise<void>;
@@ -81,23 +81,27 @@ export async function serveUntilStopped(served: Served, { address, io, teller, s
     else io.signal.addEventListener('abort', () => resolve(), { once: true });
   });
   const end = new Ending(served);
-  const server = await listeningServer(
-    served.exports,
-    address,
-    sparing(io, (line) => {
-      if (!end.hasGivenUp) teller.warn(line);
-    }),
-  );
+  // Before it listens: what goes on in the background may fail meanwhile.
   const forget = [
     io.onStatusRequest(() => tellStatus(teller, subject, served.statusLine())),
     served.watch?.() ?? (() => {}),
   ];
-  if (address.warning !== undefined) teller.warn(address.warning);
   try {
-    served.listening((exportName) => uriOf(server, address, exportName));
-    await stopped;
+    const server = await listeningServer(
+      served.exports,
+      address,
+      sparing(io, (line) => {
+        if (!end.hasGivenUp) teller.warn(line);
+      }),
+    );
+    if (address.warning !== undefined) teller.warn(address.warning);
+    try {
+      served.listening((exportName) => uriOf(server, address, exportName));
+      await stopped;
+    } finally {
+      await end.of(server);
+    }
   } finally {
-    await end.of(server);
     for (const each of forget) each();
   }
 }

@@ -113,7 +113,7 @@ describe('thin_dump to a file', () => {
     const loop = join(directory, 'loop');
     symlinkSync(loop, loop);
     for (const [output, problem] of [
-      ['/nonexistent/x', 'no such file or directory'],
+      [join(directory, 'nonexistent', 'x'), 'no such file or directory'],
       [directory, 'illegal operation on a directory'],
       ['', 'no such file or directory'],
       [loop, 'too many symbolic links encountered'],
