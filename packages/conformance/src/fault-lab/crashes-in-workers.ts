@@ -16,6 +16,8 @@ export interface CrashRunOptions {
   readonly states: number;
   readonly seed: number;
   readonly workers: number | undefined;
+  /** Aborted when no more is to be begun. */
+  readonly signal: AbortSignal;
 }
 
 interface Tally {
@@ -28,7 +30,7 @@ interface Tally {
 }
 
 /** @returns an exit code: 1 when there was a violation */
-export async function crashesInWorkers({ subjects, states, seed, workers }: CrashRunOptions): Promise<number> {
+export async function crashesInWorkers({ subjects, states, seed, workers, signal }: CrashRunOptions): Promise<number> {
   const share = Math.ceil(states / subjects.length);
   const tallies = subjects.map(
     (name): Tally => ({ name, nextSeed: seed, nrWorkloads: 0, nrStates: 0, nrDistinct: 0, nrViolations: 0 }),
@@ -42,6 +44,7 @@ export async function crashesInWorkers({ subjects, states, seed, workers }: Cras
     timeout: TIMEOUT,
     memory: MEMORY,
     next() {
+      if (signal.aborted) return undefined;
       const [most] = tallies
         .filter(({ nrStates, nrViolations }) => nrStates < share && nrViolations < MOST_VIOLATIONS)
         .sort((a, b) => a.nrStates - b.nrStates);

@@ -17,10 +17,12 @@ export interface FuzzRunOptions {
   readonly images: number;
   readonly seed: number;
   readonly workers: number | undefined;
+  /** Aborted when no more is to be begun. */
+  readonly signal: AbortSignal;
 }
 
 /** @returns an exit code: 1 when there was a failure */
-export async function fuzzInWorkers({ images, seed, workers }: FuzzRunOptions): Promise<number> {
+export async function fuzzInWorkers({ images, seed, workers, signal }: FuzzRunOptions): Promise<number> {
   const outcomes = new Map<string, { done: number; refused: number }>();
   const slow: { milliseconds: number; what: string }[] = [];
   let [nrImages, nrFailures, slowest, mostArrayBuffers, nextJob] = [0, 0, 0, 0, 0];
@@ -36,6 +38,7 @@ export async function fuzzInWorkers({ images, seed, workers }: FuzzRunOptions): 
     timeout: TIMEOUT,
     memory: MEMORY,
     next() {
+      if (signal.aborted) return undefined;
       if (nrImages >= images || nrFailures >= MOST_FAILURES) return undefined;
       const nr = nextJob++;
       const target = FUZZ_TARGETS[nr % FUZZ_TARGETS.length]?.name as string;

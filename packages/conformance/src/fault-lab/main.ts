@@ -20,6 +20,8 @@ const USAGE = `usage: npm run faultlab -- COMMAND [OPTIONS]
   --long           10 million states, 100 000 images
   --seed N         the first workload (default 1)
   --workers N      how many at once (default: one a processor)
+
+Ctrl-C ends an exploration with what is under way, and tells what it has come to; a second one ends it at once.
 `;
 
 class UsageError extends Error {}
@@ -53,12 +55,14 @@ async function main(args: string[]): Promise<number> {
         states: wholeNumber('--states', values.states) ?? (values.long ? 10_000_000 : 200_000),
         seed: wholeNumber('--seed', values.seed) ?? 1,
         workers: wholeNumber('--workers', values.workers),
+        signal: interrupt(),
       });
     case 'fuzz':
       return fuzzInWorkers({
         images: wholeNumber('--images', values.images) ?? (values.long ? 100_000 : 5000),
         seed: wholeNumber('--seed', values.seed) ?? 1,
         workers: wholeNumber('--workers', values.workers),
+        signal: interrupt(),
       });
     case 'replay':
       return replay(operand);
@@ -79,6 +83,13 @@ async function replay(token: string | undefined): Promise<number> {
   console.log(violation.message);
   if (violation.cause instanceof Error) console.log(violation.cause.stack);
   return 1;
+}
+
+/** Aborted when the user asks to stop, once. */
+function interrupt(): AbortSignal {
+  const interruption = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interruption.abort());
+  return interruption.signal;
 }
 
 function wholeNumber(option: string, text: string | undefined): number | undefined {

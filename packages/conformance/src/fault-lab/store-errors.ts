@@ -25,12 +25,12 @@ export const subject: ErrorSubject<RichStore, typeof MEDIA> = {
     const store = MetadataStore.open(metadata, shape, OPTIONS);
     store.transaction(({ bits, words, units }) => {
       bits.resize(600);
-      words.resize(1500, 7);
+      words.resize(600, 7);
       units.extend(40);
     });
     await store.commit();
     store.transaction(({ numbers, records, places, hashes, families, units }) => {
-      for (let key = 0; key < 400; key++) numbers.set(key, key);
+      for (let key = 0; key < 300; key++) numbers.set(key, key);
       for (let key = 0; key < 20; key++) records.set(key, key % 5 === 0 ? LONG : `record ${key}`);
       for (let key = 0; key < 60; key++) {
         const home = key < 20 ? units.allocate() : key % 20;
@@ -43,7 +43,7 @@ export const subject: ErrorSubject<RichStore, typeof MEDIA> = {
     store.snapshot('a');
     store.clone('b');
     store.transaction(({ numbers, words }) => {
-      for (let key = 0; key < 400; key += 9) numbers.set(key, 1);
+      for (let key = 0; key < 300; key += 9) numbers.set(key, 1);
       words.set(3, 3);
     });
     await store.commit();
@@ -52,9 +52,9 @@ export const subject: ErrorSubject<RichStore, typeof MEDIA> = {
   open: ({ metadata }) => MetadataStore.open(metadata, shape, OPTIONS),
   operations: {
     'tree of numbers': doing(({ numbers }) => {
-      for (let key = 390; key < 420; key++) numbers.set(key, 5);
+      for (let key = 290; key < 320; key++) numbers.set(key, 5);
       numbers.deleteRange({ from: 20, to: 120 });
-      numbers.delete(300);
+      numbers.delete(200);
     }),
     'records, some in chains': doing(({ records }) => {
       records.set(3, LONG);
@@ -71,12 +71,12 @@ export const subject: ErrorSubject<RichStore, typeof MEDIA> = {
       hashes.delete(new Uint8Array(32).fill(3));
     }),
     array: doing(({ words }) => {
-      words.set(1400, 1);
-      words.resize(2600, 9);
+      words.set(500, 1);
+      words.resize(1700, 9);
     }),
     bitset: doing(({ bits }) => {
       for (let bit = 5; bit < 600; bit += 50) bits.set(bit, true);
-      bits.resize(20_000);
+      bits.resize(3000);
     }),
     'trees of trees': doing(({ families }) => {
       families.set(7, 1, 1);

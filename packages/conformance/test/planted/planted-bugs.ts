@@ -112,6 +112,11 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     edits: SNAPSHOT_WITHOUT_COMMIT,
   },
   {
+    name: 'a pool whose superblock is written first',
+    subject: 'thin-metadata',
+    disguise: { metadata: (device) => new SuperblockFirstDevice(device) },
+  },
+  {
     name: 'a snapshot that shares its root without counting it',
     subject: 'thin-metadata',
     edits: [
@@ -161,6 +166,16 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     disguise: { data: (device) => new FlushlessDataDevice(device) },
   },
   {
+    name: 'a clone whose metadata is not flushed before its superblock',
+    subject: 'clone',
+    disguise: { metadata: (device) => new FlushlessMetadataDevice(device, (nr) => nr % 2 === 1) },
+  },
+  {
+    name: 'a clone whose superblock is written first',
+    subject: 'clone',
+    disguise: { metadata: (device) => new SuperblockFirstDevice(device) },
+  },
+  {
     name: 'a region that is not in sync made clean after a write (930d332a)',
     subject: 'mirror',
     edits: [
@@ -186,6 +201,11 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'a write sent to the legs before its mark is durable',
     subject: 'mirror',
     disguise: { data: (device, name) => (name === 'log' ? new FlushlessDataDevice(device) : device) },
+  },
+  {
+    name: 'a mirror whose legs do not flush',
+    subject: 'mirror',
+    disguise: { data: (device, name) => (name === 'log' ? device : new FlushlessDataDevice(device)) },
   },
   {
     name: 'a store that promises a commit whose last flush is missing',

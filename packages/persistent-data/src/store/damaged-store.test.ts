@@ -78,6 +78,12 @@ describe('a store is refused', () => {
       says: /^state table in block \d+: collection 2 is missing, expected an entry$/,
     },
     {
+      what: 'with a collection longer than anything',
+      damage: (surgery: Surgery) =>
+        surgery.change(surgery.superblock(AT.stateNr), stateValidator, ({ view }) => setU64At(view, 48, 2 ** 60)),
+      says: /^state table in block \d+: length of entry 0 is about 11529\d+, expected at most 2\^53 - 1$/,
+    },
+    {
       what: 'that has lost a space map of units',
       damage: (surgery: Surgery) =>
         surgery.change(surgery.superblock(AT.mapsRoot), nodeValidator, ({ view }) => view.setUint32(16, 0, true)),

@@ -44,6 +44,7 @@ export const nrStateEntries = ({ view }: Block): number => view.getUint32(AT.nrE
 const entryAt = (index: number): number => AT.entries + ENTRY_SIZE * index;
 /** Where entry `index` names its collection's root. */
 export const stateRootOffset = (index: number): number => entryAt(index) + 8;
+const stateLengthOffset = (index: number): number => entryAt(index) + 16;
 export const stateIdAt = ({ view }: Block, index: number): number => view.getUint32(entryAt(index), true);
 
 export function readState(block: Block): StateEntry[] {
@@ -51,7 +52,7 @@ export function readState(block: Block): StateEntry[] {
   return Array.from({ length: nrStateEntries(block) }, (_, index) => ({
     collectionId: stateIdAt(block, index),
     root: u64At(view, stateRootOffset(index)),
-    length: u64At(view, entryAt(index) + 16),
+    length: u64At(view, stateLengthOffset(index)),
   }));
 }
 
@@ -62,8 +63,8 @@ export function writeState(block: Block, entries: readonly StateEntry[]): void {
   view.setUint32(AT.nrEntries, entries.length, true);
   entries.forEach(({ collectionId, root, length }, index) => {
     view.setUint32(entryAt(index), collectionId, true);
-    setU64At(view, entryAt(index) + 8, root);
-    setU64At(view, entryAt(index) + 16, length);
+    setU64At(view, stateRootOffset(index), root);
+    setU64At(view, stateLengthOffset(index), length);
   });
 }
 
@@ -72,8 +73,8 @@ export function updateState(block: Block, collectionId: number, root: number, le
   const nr = nrStateEntries(block);
   for (let index = 0; index < nr; index++) {
     if (stateIdAt(block, index) !== collectionId) continue;
-    setU64At(block.view, entryAt(index) + 8, root);
-    setU64At(block.view, entryAt(index) + 16, length);
+    setU64At(block.view, stateRootOffset(index), root);
+    setU64At(block.view, stateLengthOffset(index), length);
     return;
   }
   refuseMissingCollection(block.nr, collectionId);
@@ -95,6 +96,11 @@ export const stateValidator: BlockValidator = {
     checkHomeAndChecksum(block, STRUCTURE, AT.blockNr, STATE_CHECKSUM_XOR);
     const nr = nrStateEntries(block);
     if (nr > MAX_COLLECTIONS) corrupt(block, STRUCTURE, 'nrEntries', nr, `at most ${MAX_COLLECTIONS}`);
+    for (let index = 0; index < nr; index++) {
+      const length = u64At(block.view, stateLengthOffset(index));
+      if (!Number.isSafeInteger(length))
+        corrupt(block, STRUCTURE, `length of entry ${index}`, `about ${length}`, 'at most 2^53 - 1');
+    }
     for (let index = 1; index < nr; index++) {
       const [before, id] = [stateIdAt(block, index - 1), stateIdAt(block, index)];
       if (id <= before) corrupt(block, STRUCTURE, `id of entry ${index}`, id, `above ${before}`);

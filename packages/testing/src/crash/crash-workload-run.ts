@@ -27,6 +27,8 @@ export interface CrashExploration<Operation, Media extends CrashMedia, State> ex
   readonly disguise?: Disguise;
   /** One distinct image in so many is recovered thoroughly, chosen by its content. Default 16. */
   readonly thoroughEvery?: number;
+  /** States that may be tried, in all, to make a violation small. Default 50 000. */
+  readonly shrinkStates?: number;
   /** For the report: the command that replays a crash. */
   readonly replayCommand?: (token: string) => string;
 }

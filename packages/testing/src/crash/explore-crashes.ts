@@ -26,6 +26,8 @@ export interface CrashReport {
 }
 
 const DEFAULT_STATES = 10_000;
+/** Who waits for a report has waited long enough then. */
+const DEFAULT_SHRINK_STATES = 50_000;
 
 /**
  * Explores crashes of a program. A violation is reported, not thrown; that the program itself throws is one, too.
@@ -45,7 +47,9 @@ export async function exploreCrashes<Operation, Media extends CrashMedia, State>
     nrDistinct += tried.nrDistinct;
     if (tried.nrStates === 0 && tried.wrong === undefined)
       throw new Error(`${subject.name}: workload ${workload.seed} promises nothing, so no crash of it can be wrong`);
-    if (tried.wrong !== undefined) violation = await shrunk(workload, tried.wrong, exploration.replayCommand);
+    if (tried.wrong === undefined) continue;
+    const { shrinkStates: mostStates = DEFAULT_SHRINK_STATES, replayCommand: command } = exploration;
+    violation = await shrunk(workload, tried.wrong, { mostStates, command });
   }
   const counts = `${nrStates} crash states (${nrDistinct} distinct images) of ${nrWorkloads} workloads, seed ${seed}`;
   const summary = `${subject.name}: ${counts}: ${violation === undefined ? 'no violation' : violation.message}`;

@@ -8,19 +8,16 @@ import { CrashViolation } from './crash-violation.js';
 import type { WrongState } from './crash-walk.js';
 import type { CrashWorkloadRun } from './crash-workload-run.js';
 
-/** States that attempts to leave operations out may try in all; who waits for a report has waited long enough. */
-const MOST_STATES = 50_000;
-
 export async function shrunk<Operation, Media extends CrashMedia, State>(
   workload: CrashWorkloadRun<Operation, Media, State>,
   found: WrongState,
-  command: ((token: string) => string) | undefined,
+  { mostStates, command }: { readonly mostStates: number; readonly command: ((token: string) => string) | undefined },
 ): Promise<CrashViolation> {
   let operations = workload.all;
   let wrong = found;
   let nrStates = 0;
   for (let length = Math.ceil(operations.length / 2); length >= 1; length = length === 1 ? 0 : Math.ceil(length / 2)) {
-    for (let from = 0; from < operations.length && nrStates < MOST_STATES; ) {
+    for (let from = 0; from < operations.length && nrStates < mostStates; ) {
       const fewer = [...operations.slice(0, from), ...operations.slice(from + length)];
       const tried = await workload.explore(fewer);
       nrStates += tried.nrStates + 1;

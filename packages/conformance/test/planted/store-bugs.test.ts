@@ -1,0 +1,3 @@
+import { itFindsPlantedBugs } from './found.js';
+
+itFindsPlantedBugs(({ subject }) => subject === 'store');
