@@ -10,7 +10,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, 
 import { dirname, join, relative, sep } from 'node:path';
 import type { MetadataStore, ReadableCollections, WritableCollections } from '@pdata/persistent-data/store';
 import { openStore } from '@pdata/persistent-data/store/node';
-import { Pack, UNIT_SIZE } from './pack.js';
+import { DamagedBackupError, Pack, UNIT_SIZE } from './pack.js';
 import { type BackedUpFile, catalogue } from './schema.js';
 
 type Catalogue = (typeof catalogue)['collections'];
@@ -130,8 +130,12 @@ export class Backups {
     for (const { name } of this.#store.names()) {
       using view = this.#store.view(name);
       for (const hash of view.collections.pieces.keys()) {
-        if (Buffer.compare(sha256(this.#readPiece(view.collections, hash)), hash) !== 0)
-          findings.push(`backup ${name}: a piece of content is not what was stored`);
+        try {
+          this.#readPiece(view.collections, hash);
+        } catch (error) {
+          if (!(error instanceof DamagedBackupError)) throw error;
+          findings.push(`backup ${name}: ${error.message}`);
+        }
       }
     }
     return findings;
@@ -173,8 +177,11 @@ export class Backups {
 
   #readPiece({ pieces }: ReadableCollections<Catalogue>, hash: Uint8Array): Uint8Array {
     const piece = pieces.get(hash);
-    if (piece?.unit === undefined) throw new Error('the catalogue names a piece that it does not have');
-    return this.#pack.read(piece.unit, piece.length);
+    if (piece?.unit === undefined) throw new DamagedBackupError('the catalogue names a piece that it does not have');
+    const content = this.#pack.read(piece.unit, piece.length);
+    if (Buffer.compare(sha256(content), hash) !== 0)
+      throw new DamagedBackupError(`a piece of content is not what was stored (unit ${piece.unit} of the pack)`);
+    return content;
   }
 
   /** Units that a growth adds can be used after the next commit. */

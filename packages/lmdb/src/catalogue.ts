@@ -2,7 +2,7 @@
  * Records beside a pool's blocks, committed in the same transaction: names, tags, origins, times, what a program wants to
  * keep in step with the metadata.
  *
- * A record is anything that msgpack can say: plain objects, arrays, strings, numbers, bigints of 64 bits, dates, bytes. It
+ * A record is anything that comes back from msgpack as it was: plain objects, arrays, strings, numbers, bigints of 64 bits, dates, bytes. It
  * is encoded when it is put, so that changing the object afterwards changes nothing here, and each `get` makes a new one.
  *
  * Changes are staged: this catalogue's own reader sees them at once, everybody else after the commit. They are committed
@@ -43,7 +43,7 @@ export class Catalogue<Rec> {
    * Stages `record`, in the place of one with the same key.
    * @param key 1 to 1024 bytes in UTF-8
    * @throws {@link ReadOnlyError} when the pool is open for reading
-   * @throws {RangeError} when the key is no key, {TypeError} or {RangeError} when msgpack cannot say the record
+   * @throws {RangeError} when the key is no key, {TypeError} when the record would not come back as it is
    */
   put(key: string, record: Rec): void {
     const writer = this.#requireWriter();

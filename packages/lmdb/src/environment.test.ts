@@ -79,6 +79,11 @@ describe('an environment', () => {
     expect(open(deep, { create: true }).pools()).toEqual(['one', 'zwei']);
   });
 
+  it('makes no directory where a file is', () => {
+    writeFileSync(path, 'x');
+    expect(() => open(path, { create: true })).toThrow('it is no directory, and an environment is one');
+  });
+
   it.each([
     {
       what: 'a path where nothing is',
@@ -89,6 +94,11 @@ describe('an environment', () => {
       what: 'a file',
       make: () => writeFileSync(path, 'x'),
       says: 'it is no directory, and an environment is one',
+    },
+    {
+      what: 'a directory whose data.mdb is a directory',
+      make: () => mkdirSync(join(path, 'data.mdb'), { recursive: true }),
+      says: 'its data.mdb is no file',
     },
     {
       what: 'a directory without an environment',

@@ -26,6 +26,7 @@
  *   64 KiB, whole (up to 15 a page)   4725     113 ms       7.2 ms
  */
 import { BLOCK_SIZE } from '@pdata/device';
+import { packedRecord } from '@pdata/device/engine';
 import { Packr } from 'msgpackr';
 
 /** The only layout so far. */
@@ -49,7 +50,8 @@ export interface PoolRecord {
 
 /** Plain maps, which any msgpack library reads: msgpackr's own records would need its structures beside them. */
 const packr = new Packr({ useRecords: false });
-export const encode = (value: unknown): Uint8Array => packr.pack(value);
+/** @throws TypeError for what would not come back as it is */
+export const encode = (value: unknown): Uint8Array => packedRecord(value, (known) => packr.pack(known));
 export const decode = (bytes: Uint8Array): unknown => packr.unpack(bytes);
 
 export const FORMAT_KEY = Buffer.from('format');

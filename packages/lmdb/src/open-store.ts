@@ -103,8 +103,11 @@ export function openStore(path: string, options: OpenEnvironmentOptions): { stor
 function prepareDirectory(path: string, attempted: string, create: boolean): boolean {
   let stats: Stats | undefined;
   try {
-    if (create) mkdirSync(path, { recursive: true });
     stats = statSync(path, { throwIfNoEntry: false });
+    if (create && stats === undefined) {
+      mkdirSync(path, { recursive: true });
+      stats = statSync(path);
+    }
   } catch (cause) {
     throw new DeviceOpenError(`cannot ${attempted}: ${systemProblem(cause) ?? (cause as Error).message}`, { cause });
   }
@@ -115,6 +118,8 @@ function prepareDirectory(path: string, attempted: string, create: boolean): boo
     throw new DeviceOpenError(`cannot ${attempted}: it is no directory, and an environment is one`);
   }
   const dataFile = statSync(join(path, 'data.mdb'), { throwIfNoEntry: false });
+  if (dataFile !== undefined && !dataFile.isFile())
+    throw new DeviceOpenError(`cannot ${attempted}: its data.mdb is no file`);
   if (dataFile !== undefined && !(create && dataFile.size === 0)) return false;
   if (create) return true;
   throw new DeviceOpenError(`cannot ${attempted}: the directory holds no LMDB environment (no data.mdb)`);

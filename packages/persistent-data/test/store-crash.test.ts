@@ -88,3 +88,33 @@ it.each([
   },
   30_000,
 );
+
+it('in the middle of the making of a store leave an empty device, one that can be made a store again, or the store', () => {
+  const device = new RecordingMetadataDevice(new MemoryMetadataDevice({ nrBlocks: NR_BLOCKS }));
+  MetadataStore.open(device, modelSchema);
+  const images = [
+    ...crashImages({
+      initial: new Uint8Array(NR_BLOCKS * 4096),
+      operations: device.operations,
+      seed: 4,
+      imagesPerInterval: 20,
+    }),
+  ];
+  const kinds = new Set<string>();
+  for (const { bytes, description } of images) {
+    const isBlank = bytes.every((byte) => byte === 0);
+    kinds.add(
+      isBlank
+        ? 'blank'
+        : bytes[24] === 1
+          ? 'made'
+          : bytes.subarray(4096).some((byte) => byte !== 0)
+            ? 'in part'
+            : 'begun',
+    );
+    const store = MetadataStore.open(new MemoryMetadataDevice({ bytes }), modelSchema);
+    expect(store.commitNr, description).toBe(1);
+    store[Symbol.dispose]();
+  }
+  expect([...kinds].sort()).toEqual(['begun', 'blank', 'in part', 'made']);
+});

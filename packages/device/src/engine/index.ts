@@ -11,6 +11,7 @@ export { Gate } from './gate.js';
 export { type Listener, Listeners } from './listeners.js';
 export { wholeNumberIn, wordsOf } from './message-words.js';
 export { othersTurn } from './others-turn.js';
+export { packedRecord } from './packed-record.js';
 export { type QueueEntry, RequestQueue } from './request-queue.js';
 export { SharedRun } from './shared-run.js';
 export { lineOrError } from './status-line.js';

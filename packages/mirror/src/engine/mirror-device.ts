@@ -208,13 +208,15 @@ export class MirrorDevice implements DataDevice {
    * Rejects with a {@link LegError} when the device cannot be this leg, with a {@link LogFailedError} when the log does not take what it lacks.
    */
   async attachLeg(legNr: number, device: DataDevice, { resync }: AttachOptions): Promise<void> {
+    if (resync !== 'written' && resync !== 'full')
+      throw new RangeError(`resync is 'written' or 'full', and says what the leg lacks; it is not ${String(resync)}`);
     await this.#changeLegs(() => this.#attach(legNr, device, resync));
   }
 
   /** Puts another device in the place of a leg, which stays the caller's, and copies everything to it. Rejects as the two that it is made of. */
   async replaceLeg(legNr: number, device: DataDevice): Promise<void> {
     await this.#changeLegs(async () => {
-      requireLeg(this.#core.legs, legNr, device, this.size, this.name);
+      requireLeg(this.#core.legs, legNr, device, this.size, { log: this.#core.log, name: this.name });
       if (!this.#core.legs.at(legNr).isAway) await this.#detach(legNr);
       await this.#attach(legNr, device, 'full');
     });
@@ -345,7 +347,7 @@ export class MirrorDevice implements DataDevice {
     const { legs, log } = this.#core;
     const leg = legs.at(legNr);
     if (!leg.isAway) throw new LegError(`leg ${legNr} of ${this.name} is there already: take it away first`);
-    requireLeg(legs, legNr, device, this.size, this.name);
+    requireLeg(legs, legNr, device, this.size, { log: this.#core.log, name: this.name });
     if (resync === 'full') {
       // Before the leg is there: a crash must not find anything in sync that it lacks.
       for (let regionNr = 0; regionNr < log.nrRegions; regionNr++) await log.setRegionSync(regionNr, false);

@@ -1,6 +1,6 @@
 import { MemoryDataDevice } from '@pdata/device';
 import { expect, it } from 'vitest';
-import { CoreLog, MirrorDevice, type MirrorOptions } from '../index.js';
+import { CoreLog, DiskLog, MirrorDevice, type MirrorOptions } from '../index.js';
 
 const SECTORS = 64;
 const device = (name: string, sectors = SECTORS): MemoryDataDevice =>
@@ -29,6 +29,11 @@ const cases: [string, () => Partial<MirrorOptions>, string][] = [
     'legs 1 and 0 of mirror are the same: same',
   ],
   [
+    'a leg that its log is on',
+    () => ({ legs: [{ device: same }, ...legs(1)], log: new DiskLog(same, { length: SECTORS, regionSize: 8 }) }),
+    'leg 0 of mirror and its log are on the same part of same',
+  ],
+  [
     'a leg that is read-only',
     () => ({
       legs: [...legs(1), { device: new MemoryDataDevice({ name: 'fixed', size: SECTORS * 512, readOnly: true }) }],
@@ -54,6 +59,24 @@ const cases: [string, () => Partial<MirrorOptions>, string][] = [
 
 it.each(cases)('a mirror is refused: %s', async (_, options, says) => {
   await expect(MirrorDevice.open({ legs: legs(2), log: log(), goodLeg: 0, ...options() })).rejects.toThrow(says);
+});
+
+it('the log may be on a device of which a leg has another part; never on the part that a leg has, also when it is brought later', async () => {
+  const shared = new MemoryDataDevice({ name: 'shared', size: 200 * 512 });
+  const onShared = new DiskLog(shared, { length: SECTORS, regionSize: 8 });
+  const mirror = await MirrorDevice.open({
+    legs: [{ device: shared, offset: 100 }, ...legs(1)],
+    length: SECTORS,
+    log: onShared,
+    goodLeg: 0,
+  });
+  await mirror.untilResynced();
+  await mirror.detachLeg(1);
+  await expect(mirror.attachLeg(1, shared, { resync: 'full' })).rejects.toThrow('are on the same part of shared');
+  await expect(mirror.attachLeg(1, device('b'), { resync: 'all' as never })).rejects.toThrow(
+    "resync is 'written' or 'full'",
+  );
+  await mirror.close();
 });
 
 it('legs may be parts of devices, of one device even', async () => {

@@ -1,6 +1,7 @@
 /** The legs of a mirror that is opened or changed: what can be one, and how long the mirror is. */
 import { type DataDevice, SECTOR_SIZE } from '@pdata/device';
 import { MAX_LEGS, MIN_LEGS } from '../format/limits.js';
+import { DiskLog } from '../log/disk-log.js';
 import { LegError } from './errors.js';
 import { Leg, Legs } from './legs.js';
 import type { MirrorOptions } from './options.js';
@@ -39,13 +40,13 @@ export function lengthOf({ legs, log, length: asked }: MirrorOptions, name: stri
 
 /** @param length sectors @throws {@link LegError} @throws {RangeError} for a `goodLeg` that is none */
 export function legsOf(options: MirrorOptions, length: number): Legs {
-  const { goodLeg, name = 'mirror' } = options;
+  const { goodLeg } = options;
   const legs = new Legs(
     options.legs.map(({ device, offset = 0 }, legNr) => new Leg(legNr, device, offset * SECTOR_SIZE)),
     goodLeg,
   );
   legs.at(goodLeg);
-  for (const { nr, device } of legs.all) requireLeg(legs, nr, device, length * SECTOR_SIZE, name);
+  for (const { nr, device } of legs.all) requireLeg(legs, nr, device, length * SECTOR_SIZE, options);
   return legs;
 }
 
@@ -54,12 +55,23 @@ export function legsOf(options: MirrorOptions, length: number): Legs {
  * @param size bytes of the mirror
  * @throws {@link LegError}
  */
-export function requireLeg(legs: Legs, legNr: number, device: DataDevice, size: number, name: string): void {
+export function requireLeg(
+  legs: Legs,
+  legNr: number,
+  device: DataDevice,
+  size: number,
+  { log, name = 'mirror' }: Pick<MirrorOptions, 'log' | 'name'>,
+): void {
   const { offset } = legs.at(legNr);
   if (device.readOnly) throw new LegError(`leg ${legNr} of ${name} cannot be written to: ${device.name} is read-only`);
   if (device.size - offset < size) {
     throw new LegError(
       `leg ${legNr} of ${name} is too small: ${device.name} has ${device.size} bytes, and ${offset + size} are needed`,
+    );
+  }
+  if (log instanceof DiskLog && log.isOn(device, offset)) {
+    throw new LegError(
+      `leg ${legNr} of ${name} and its log are on the same part of ${device.name}, and would overwrite each other: give each a device of its own`,
     );
   }
   for (const other of legs.all) {

@@ -36,7 +36,9 @@ export abstract class BitmapLog implements DirtyLog {
   #isHandingOut = false;
 
   /** @throws {RangeError} when the kernel would not have the length or the region size */
-  protected constructor({ length, regionSize }: BitmapLogOptions) {
+  protected constructor({ length, regionSize, sync }: BitmapLogOptions) {
+    if (sync !== undefined && sync !== 'sync' && sync !== 'nosync')
+      throw new RangeError(`a log begins as it is, with sync or with nosync, not with ${String(sync)}`);
     this.nrRegions = nrRegionsOf(length, regionSize);
     this.regionSize = regionSize;
     this.cleanBits = new RegionBits(this.nrRegions);

@@ -99,6 +99,13 @@ describe('a disk log on its device', () => {
     expect(hexOf(device, 0, 16)).toBe('7252694d020000000002000000000000');
   });
 
+  it.each(['SYNC', 'maybe', true])('begins with sync, with nosync, or as it is, not with %s', (sync) => {
+    const device = new MemoryDataDevice({ size: 4096 });
+    expect(() => new DiskLog(device, { length: 512, regionSize: 8, sync: sync as never })).toThrow(
+      'with sync or with nosync',
+    );
+  });
+
   it.each([0, 3, 0x02000000])('refuses version %i, and leaves it untouched', async (version) => {
     const bytes = logBytes({ version, bits: [0xff] });
     const before = bytes.slice();

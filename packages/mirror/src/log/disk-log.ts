@@ -99,6 +99,11 @@ export class DiskLog extends BitmapLog {
     this.#imageBits = new RegionBits(this.nrRegions, this.#image.subarray(LOG_BITS_OFFSET));
   }
 
+  /** Whether bytes of `device` from `offset` on are the log's own: no leg may have them. */
+  isOn(device: DataDevice, offset: number): boolean {
+    return device === this.#device && offset < this.#image.length;
+  }
+
   async resume(flushLegs: FlushLegs): Promise<void> {
     this.#requireOpen();
     await this.#flushes.settled();

@@ -123,6 +123,8 @@ it('can be stopped', async () => {
 it('refuses what makes no sense', async () => {
   const small = new MemoryDataDevice({ size: 4096 });
   await expect(verify([legOf()])).rejects.toThrow('1 legs: a mirror has 2 to 9');
+  const one = legOf();
+  await expect(verify([legOf(), one, one])).rejects.toThrow('legs 2 and 1 are the same: ');
   await expect(verify([legOf(), legOf()], { repairFrom: 2 })).rejects.toThrow('there is no leg 2: they are 0 to 1');
   await expect(verify([legOf(), small], { length: 64 })).rejects.toThrow(
     'leg 1 is too small: it has room for 8 sectors',

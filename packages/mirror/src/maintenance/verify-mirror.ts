@@ -179,5 +179,12 @@ function lengthOf({ legs, length, repairFrom }: VerifyMirrorOptions): number {
   const small = room.findIndex((each) => each < sectors);
   if (small >= 0)
     throw new LegError(`leg ${small} is too small: it has room for ${room[small]} sectors, and ${sectors} are needed`);
+  for (const [nr, { device, offset = 0 }] of legs.entries()) {
+    const other = legs.findIndex(
+      (leg, otherNr) => otherNr < nr && leg.device === device && Math.abs((leg.offset ?? 0) - offset) < sectors,
+    );
+    if (other >= 0)
+      throw new LegError(`legs ${nr} and ${other} are the same: ${device.name}; of course they are equal`);
+  }
   return sectors;
 }

@@ -135,7 +135,12 @@ const idAt = (view: DataView, at: number): number => view.getUint32(at) * 2 ** 3
 
 /** @throws {@link NameError} for what cannot be a name */
 export function refuseName(name: string): void {
-  if (typeof name !== 'string' || name === '' || new TextEncoder().encode(name).length > MAX_NAME_LENGTH)
+  if (
+    typeof name !== 'string' ||
+    name === '' ||
+    new TextEncoder().encode(name).length > MAX_NAME_LENGTH ||
+    /\p{Surrogate}/u.test(name)
+  )
     throw new NameError(
       `a name has from 1 to ${MAX_NAME_LENGTH} bytes in UTF-8, not ${JSON.stringify(name)?.slice(0, 40)}`,
     );

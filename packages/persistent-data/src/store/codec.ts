@@ -145,9 +145,9 @@ export function text(size: number): Codec<string> {
     },
     encode(view, at, value) {
       const encoded = typeof value === 'string' ? utf8.encode(value) : undefined;
-      if (encoded === undefined || encoded.length > size || encoded.includes(0))
+      if (encoded === undefined || encoded.length > size || encoded.includes(0) || isReplaced(encoded, value))
         throw new RangeError(
-          `a value of type text(${size}) is a string of at most ${size} bytes in UTF-8 without U+0000`,
+          `a value of type text(${size}) is a string of at most ${size} bytes in UTF-8 without U+0000, and without halves of characters`,
         );
       const into = new Uint8Array(view.buffer, view.byteOffset + at, size);
       into.fill(0);
@@ -155,6 +155,10 @@ export function text(size: number): Codec<string> {
     },
   };
 }
+
+/** Whether UTF-8 has no bytes for something in `text`: halves of surrogate pairs, all of which become the same sign. */
+const isReplaced = (encoded: Uint8Array, value: string): boolean =>
+  encoded.includes(0xef) && /\p{Surrogate}/u.test(value);
 
 /**
  * A unit of the space map collection `map`, or undefined. Every stored value counts as a reference to its unit, in the current

@@ -20,6 +20,7 @@ import {
   spaceMap,
   struct,
   type Tree,
+  text,
   u32,
   u64,
   unit,
@@ -212,6 +213,67 @@ describe('a transaction', () => {
       0, 0, 0,
     ]);
   });
+});
+
+it.each<[string, unknown, string]>([
+  ['a function', () => 1, 'the value is a function'],
+  ['a method', { list: [1, { run() {} }] }, 'the value at .list[1].run is a function'],
+  ['a symbol', [Symbol('x')], 'the value at [0] is a symbol'],
+  ['a map', { tags: new Map() }, 'the value at .tags is of type Map'],
+  ['a set', new Set([1]), 'the value is of type Set'],
+  ['floats', new Float64Array(2), 'the value is of type Float64Array'],
+  ['a prototype', JSON.parse('{"__proto__": 1}'), 'the value is an object with a property __proto__'],
+  ['an integer of more than 64 bits', 2n ** 70n, 'too large'],
+])('a record is refused that would not come back: %s', (_, value, says) => {
+  const { transaction, collections } = storeOfRecords();
+  expect(() => transaction(value)).toThrow(TypeError);
+  expect(() => transaction(value)).toThrow(says);
+  expect([...collections.records]).toEqual([]);
+});
+
+it('a record is refused that contains itself, and what JSON can say comes back, and bytes, dates and big integers', () => {
+  const { transaction, collections } = storeOfRecords();
+  const endless: unknown[] = [];
+  endless.push({ endless });
+  expect(() => transaction(endless)).toThrow('it contains itself');
+  const said = {
+    a: [null, true, -1.5, 'ä', undefined],
+    b: { when: new Date(5), bytes: new Uint8Array([1, 2]), big: 2n ** 60n },
+  };
+  transaction(said);
+  expect(collections.records.get(1)).toEqual(said);
+});
+
+function storeOfRecords() {
+  const store = MetadataStore.open(
+    new MemoryMetadataDevice({ nrBlocks: 128 }),
+    schema({ version: 1, collections: { records: btree({ key: u64, value: record() }) } }),
+  );
+  return {
+    collections: store.collections,
+    transaction: (value: unknown): unknown => store.transaction(({ records }) => records.set(1, value)),
+  };
+}
+
+it('refuses halves of characters, all of which would become the same sign', () => {
+  const store = MetadataStore.open(
+    new MemoryMetadataDevice({ nrBlocks: 128 }),
+    schema({ version: 1, collections: { names: btree({ key: text(8), value: u32 }) } }),
+  );
+  store.transaction(({ names }) => names.set('\u{1f600}\ufffd', 1)); // a whole one, and that sign itself
+  expect([...store.collections.names.keys()]).toEqual(['\u{1f600}\ufffd']);
+  expect(() => store.transaction(({ names }) => names.set('\ud83d', 1))).toThrow('without halves of characters');
+  expect(() => store.snapshot('\ude00')).toThrow(NameError);
+});
+
+it('takes no size that is none', () => {
+  const device = new MemoryMetadataDevice({ nrBlocks: 128 });
+  for (const maxBlocks of [-1, Number.NaN])
+    expect(() => MetadataStore.open(device, small, { maxBlocks })).toThrow(RangeError);
+  const { numbers } = MetadataStore.open(device, small).collections;
+  for (const limit of [-1, Number.NaN])
+    expect(() => [...numbers.entries({ limit })]).toThrow('a limit is a number of entries');
+  expect([...numbers.entries({ limit: 0 })]).toEqual([]);
 });
 
 describe('ranges', () => {
@@ -608,6 +670,16 @@ describe('a schema', () => {
     expect((await again.check()).findings).toEqual([]);
   });
 
+  it('is upgraded by hooks that are over when they return', () => {
+    const made = device();
+    const before = made.bytes.slice();
+    const slow = schema({ ...second, upgrade: { 3: async () => {} } as never });
+    expect(() => MetadataStore.open(made, slow)).toThrow('the hook that upgrades to version 3 is synchronous');
+    expect(Buffer.compare(made.bytes, before)).toBe(0);
+    expect(() => schema({ ...second, upgrade: { 3: 7 } as never })).toThrow('upgrade 3 is no hook');
+    expect(() => schema({ ...second, upgrade: { 4: () => {} } })).toThrow('one of the versions up to 3');
+  });
+
   it('whose upgrade fails leaves the store as it was', () => {
     const made = device();
     const before = made.bytes.slice();
@@ -629,6 +701,9 @@ describe('a schema', () => {
     expect(() => schema({ version: 1, collections: { a: btree({ key: u64, value: unit('b') }) } })).toThrow(
       'no space map',
     );
+    expect(() => schema({ version: 1, collections: { a: u64 as never } })).toThrow('collection a is none');
+    expect(() => array(record() as never)).toThrow('a codec of a fixed size');
+    expect(() => nested({ value: record() as never })).toThrow('a codec of a fixed size');
     expect(() => btree({ key: bytes(200), value: u32 })).toThrow('128 bytes');
     expect(() => btree({ key: u64, value: bytes(1024) })).not.toThrow();
     expect(() => btree({ key: [u64], value: bytes(1024) })).toThrow('make it a record');
@@ -655,12 +730,30 @@ describe('what is wrong', () => {
       return new MemoryMetadataDevice({ bytes });
     };
     expect(() => MetadataStore.open(damaged(24, 2), small)).toThrow('format 2, made by a later version');
-    expect(() => MetadataStore.open(damaged(40, 99), small)).toThrow('store superblock in block 0: checksum');
+    expect(() => MetadataStore.open(damaged(40, 99), small)).toThrow(
+      /^the store on \S+ is damaged: store superblock in block 0: checksum .*; nothing has been changed: put back a copy of it$/,
+    );
     expect(() => MetadataStore.open(damaged(16, 0), small)).toThrow(NotAStoreError);
     const stateNr = new DataView(device.bytes.buffer).getUint32(48, true);
     expect(() => MetadataStore.open(damaged(stateNr * 4096 + 40, 99), small)).toThrow(
       `state table in block ${stateNr}`,
     );
+  });
+
+  it('is one clear error: a store whose first block is lost, and a device that holds something else behind its first block', async () => {
+    const device = new MemoryMetadataDevice({ nrBlocks: 256 });
+    const store = MetadataStore.open(device, small);
+    store.transaction(({ numbers }) => numbers.set(1, 1));
+    await store.close();
+    const wiped = new MemoryMetadataDevice({ bytes: device.bytes.slice().fill(0, 0, 4096) });
+    const fileSystem = new MemoryMetadataDevice({ nrBlocks: 1000 });
+    fileSystem.bytes.set([0x5f, 0x42, 0x48], 65_600);
+    for (const full of [wiped, fileSystem]) {
+      const before = full.bytes.slice();
+      expect(() => MetadataStore.open(full, small)).toThrow(NotAStoreError);
+      expect(() => MetadataStore.open(full, small)).toThrow('is not empty, though its first block is all zeroes');
+      expect(Buffer.compare(full.bytes, before)).toBe(0);
+    }
   });
 
   it('is found by the check, which reports all of it', async () => {

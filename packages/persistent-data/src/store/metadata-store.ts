@@ -9,7 +9,7 @@
  *
  * Format: docs/format/store.md.
  */
-import type { ClosedError, MetadataDevice, StoreError } from '@pdata/device';
+import { type ClosedError, CorruptBlockError, type MetadataDevice, type StoreError } from '@pdata/device';
 import { claimDevice } from '../block/claim.js';
 import { MAX_METADATA_BLOCKS } from '../space-map/metadata-space-map.js';
 import { CommitError } from '../transaction/target-errors.js';
@@ -78,7 +78,7 @@ export class MetadataStore<C extends Collections> {
   #collections: WritableCollections<C>;
 
   /**
-   * Opens the store on `device`; an empty device (block 0 all zeroes) gets a new one. Older schema versions are upgraded, which
+   * Opens the store on `device`; an empty device (its first mebibyte all zeroes) gets a new one. Older schema versions are upgraded, which
    * is one commit; nothing else is written.
    *
    * @throws {@link NotAStoreError} when the device holds something else, or a format of a later version
@@ -96,6 +96,8 @@ export class MetadataStore<C extends Collections> {
       return new MetadataStore(device, schema, options, unclaim);
     } catch (error) {
       unclaim();
+      if (error instanceof CorruptBlockError)
+        error.message = `the store on ${device.name} is damaged: ${error.message}; nothing has been changed: put back a copy of it`;
       throw error;
     }
   }
@@ -105,6 +107,7 @@ export class MetadataStore<C extends Collections> {
     const { closesDevice = false, now = Date.now } = options;
     if (!Number.isSafeInteger(history) || history < 0)
       throw new RangeError(`a history keeps a whole number of commits from 0 on, not ${history}`);
+    if (!(maxBlocks >= 0)) throw new RangeError(`a store is grown to a number of blocks at most, not to ${maxBlocks}`);
     this.#schema = schema;
     this.#closesDevice = closesDevice;
     this.#now = now;

@@ -153,6 +153,7 @@ class RangeIterator<K, V, E, T> implements IterableIterator<T> {
     const { from, above, to, through, reverse = false, limit = Number.POSITIVE_INFINITY } = range;
     if ((from !== undefined && above !== undefined) || (to !== undefined && through !== undefined))
       throw new TypeError('a range has one lower bound, from or above, and one upper bound, to or through');
+    if (!(limit >= 0)) throw new RangeError(`a limit is a number of entries, not ${limit}`);
     const low = from ?? above;
     const high = to ?? through;
     const [begin, end] = reverse ? [high, low] : [low, high];

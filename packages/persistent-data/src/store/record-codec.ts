@@ -2,11 +2,13 @@
  * Records: values of any length, in msgpack. Plain maps, which any msgpack library reads: msgpackr's own record extension
  * would need its structures beside them.
  */
+import { packedRecord } from '@pdata/device/engine';
 import { Packr } from 'msgpackr';
 
 const packr = new Packr({ useRecords: false });
 
-export const packRecord = (value: unknown): Uint8Array => packr.pack(value);
+/** @throws TypeError for what would not come back as it is */
+export const packRecord = (value: unknown): Uint8Array => packedRecord(value, (known) => packr.pack(known));
 export const unpackRecord = (bytes: Uint8Array): unknown => packr.unpack(bytes);
 
 /** How a page tree's values are read and written. */
@@ -17,8 +19,5 @@ export interface PageValueCodec<V> {
 
 export const recordCodec = <V>(): PageValueCodec<V> => ({
   decode: (view, at, length) => unpackRecord(new Uint8Array(view.buffer, view.byteOffset + at, length)) as V,
-  encode(value) {
-    if (value === undefined) throw new TypeError('a record is anything but undefined, which means that there is none');
-    return packRecord(value);
-  },
+  encode: packRecord,
 });

@@ -13,7 +13,7 @@ import { maxInline } from './page-node.js';
 import type { Units } from './units.js';
 import type { Vector, VectorView } from './vector.js';
 
-/** A value of any length, in msgpack: what JSON can say, and bytes, dates, big integers, maps and sets. */
+/** A value of any length, in msgpack: what JSON can say, and bytes, dates and big integers of 64 bits. Maps, sets and functions are refused. */
 export interface RecordSpec<V> {
   readonly record: true;
   /** For the type alone. */
@@ -81,7 +81,7 @@ export function btree<const K extends KeySpec, V>(shape: {
 }
 
 /** Values of a fixed size under the indexes 0, 1, 2… */
-export const array = <V>(value: Codec<V>): ArraySpec<V> => ({ kind: 'array', value });
+export const array = <V>(value: Codec<V>): ArraySpec<V> => ({ kind: 'array', value: fixed(value, 'an array') });
 
 /** Bits under the indexes 0, 1, 2… */
 export const bitset = (): BitsetSpec => ({ kind: 'bitset' });
@@ -92,8 +92,13 @@ export const spaceMap = (): SpaceMapSpec => ({ kind: 'spaceMap' });
 /** A tree under each whole number, of values of a fixed size under whole numbers. */
 export const nested = <V>(shape: { readonly value: Codec<V> }): NestedSpec<V> => ({
   kind: 'nested',
-  value: shape.value,
+  value: fixed(shape.value, 'a nested collection'),
 });
+
+function fixed<V>(value: Codec<V>, where: string): Codec<V> {
+  if (value !== undefined && 'description' in value) return value;
+  throw new TypeError(`the values of ${where} have a codec of a fixed size (u64, struct({…})…), not a record`);
+}
 
 /** A collection declared as `S`, as a transaction has it. */
 export type WritableCollection<S> =
@@ -149,6 +154,8 @@ export interface Schema<C extends Collections> {
   readonly upgrade: Readonly<Record<number, (context: UpgradeContext<C>) => void>>;
 }
 
+const KINDS: ReadonlySet<unknown> = new Set<CollectionSpec['kind']>(['btree', 'array', 'bitset', 'nested', 'spaceMap']);
+
 /** Declares what a store contains. */
 export function schema<const C extends Collections>(shape: {
   readonly version: number;
@@ -158,7 +165,13 @@ export function schema<const C extends Collections>(shape: {
   const { version, collections, upgrade = {} } = shape;
   if (!Number.isInteger(version) || version < 1)
     throw new RangeError(`a schema's version is a whole number from 1 on, not ${version}`);
+  for (const [number, hook] of Object.entries(upgrade)) {
+    if (typeof hook !== 'function' || !(Number(number) <= version))
+      throw new TypeError(`upgrade ${number} is no hook that brings a store to one of the versions up to ${version}`);
+  }
   for (const [name, spec] of Object.entries(collections)) {
+    if (!KINDS.has(spec?.kind))
+      throw new TypeError(`collection ${name} is none: declare it with btree, array, bitset, nested or spaceMap`);
     for (const map of unitMapsOf(spec)) {
       if (collections[map]?.kind !== 'spaceMap')
         throw new TypeError(`collection ${name} refers to units of ${map}, which is no space map of this schema`);

@@ -19,8 +19,9 @@ import { Room } from './room.js';
 import type { StoreSavepoint } from './running-transaction.js';
 import { SharedSeal } from './shared-seal.js';
 import { StoreState } from './store-state.js';
-import { storeSuperblockValidator, writeStoreRoots } from './superblock.js';
-import { refuseForeign } from './upgrade.js';
+import { BEING_MADE, blockOfUnmadeStore, formatOf, storeSuperblockValidator, writeStoreRoots } from './superblock.js';
+import { refuseSlowBody } from './synchronous-body.js';
+import { isBlank, refuseContent, refuseForeign } from './upgrade.js';
 
 export interface SessionOptions {
   readonly cacheBlocks: number;
@@ -62,7 +63,9 @@ export class StoreSession {
     const bytes = new Uint8Array(4096);
     device.read(0, bytes);
     this.blocks = new BlockManager(device, { cacheBlocks: options.cacheBlocks });
-    if (bytes.every((byte) => byte === 0)) this.#state = this.#format();
+    const isZero = isBlank(bytes);
+    if (isZero) refuseContent(device);
+    if (isZero || formatOf(bytes) === BEING_MADE) this.#state = this.#format();
     else {
       refuseForeign(bytes, device.name);
       this.#state = StoreState.open(this.blocks, this.#owner);
@@ -140,8 +143,7 @@ export class StoreSession {
     try {
       this.pushSavepoint();
       const result = body();
-      if (typeof (result as { then?: unknown } | undefined)?.then === 'function')
-        refusePromise(result as PromiseLike<unknown>);
+      refuseSlowBody(result, 'the body of a transaction');
       state.tm.requireWhole();
       state.settleHeads();
       while (this.#savepoints.length > 0) this.#savepoints.pop()?.savepoint.release();
@@ -252,6 +254,8 @@ export class StoreSession {
       throw new ReadOnlyError(`${device.name} is empty, and open for reading only: a store cannot be made there`);
     if (device.nrBlocks < LEAST_BLOCKS) device.grow(LEAST_BLOCKS);
     this.blocks.deviceGrew();
+    device.write(0, blockOfUnmadeStore());
+    device.flush();
     const state = StoreState.format(this.blocks, this.#owner, this.#options.newDirectory());
     state.prepareCommit(0, this.#options.now());
     state.tm.preCommit();
@@ -334,11 +338,4 @@ export class StoreSession {
       throw error;
     }
   }
-}
-
-function refusePromise(result: PromiseLike<unknown>): never {
-  result.then(undefined, () => {}); // what it will come to is of no interest any more
-  throw new TypeError(
-    'the body of a transaction is synchronous, and this one returned a promise: nothing of it has happened',
-  );
 }

@@ -18,8 +18,12 @@
  *      208     8   directoryNr     first block of the directory: what the collections are (overflow.ts, directory.ts)
  *      216     8   historyLength   commits in the history
  *
+ * A store that is being made has the magic here, format version 0 and nothing else, before any other block is written: so one whose making
+ * was interrupted is told from one whose block 0 is lost.
+ *
  * Format: docs/format/store.md, section 2.
  */
+import { BLOCK_SIZE } from '@pdata/device';
 import type { Block, BlockValidator } from '../block/block.js';
 import { checkHomeAndChecksum, corrupt, sealHomeAndChecksum, setU64At, u64At } from '../block/block.js';
 import { readSpaceMapRoot, type SpaceMapRoot, writeSpaceMapRoot } from '../space-map/root.js';
@@ -29,6 +33,8 @@ const SUPERBLOCK_CHECKSUM_XOR = 20261128;
 /** "pdataSTO", as two words. */
 const MAGIC = [0x74616470, 0x4f545361] as const;
 export const FORMAT_VERSION = 1;
+/** The format version of a store that is being made. */
+export const BEING_MADE = 0;
 const AT = {
   blockNr: 8,
   magic: 16,
@@ -95,6 +101,15 @@ export function writeStoreRoots({ view }: Block, roots: StoreRoots, spaceMap: Sp
   setU64At(view, AT.mapsRoot, roots.mapsRoot);
   setU64At(view, AT.directoryNr, roots.directoryNr);
   setU64At(view, AT.historyLength, roots.historyLength);
+}
+
+/** Block 0 of a store that is being made. */
+export function blockOfUnmadeStore(): Uint8Array {
+  const view = new DataView(new ArrayBuffer(BLOCK_SIZE));
+  view.setUint32(AT.magic, MAGIC[0], true);
+  view.setUint32(AT.magic + 4, MAGIC[1], true);
+  view.setUint32(AT.formatVersion, BEING_MADE, true);
+  return new Uint8Array(view.buffer);
 }
 
 /** What a block 0 that is not zero says it is, whatever its checksum: a store, and of which format; undefined for something else. */

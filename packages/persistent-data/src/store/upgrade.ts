@@ -4,6 +4,7 @@
  * A collection that the new schema has in another shape is another collection, with an id of its own; the old one is there for the
  * hooks to read, and given up when they have run. Snapshots and the history keep theirs.
  */
+import { BLOCK_SIZE, type MetadataDevice } from '@pdata/device';
 import type { TransactionManager } from '../transaction/transaction-manager.js';
 import type { Definition } from './definitions.js';
 import type { Directory, DirectoryEntry } from './directory.js';
@@ -19,6 +20,7 @@ import {
 import { MAX_COLLECTIONS, readState, type StateEntry, stateValidator, writeState } from './state-block.js';
 import type { StoreState } from './store-state.js';
 import { FORMAT_VERSION, formatOf } from './superblock.js';
+import { refuseSlowBody } from './synchronous-body.js';
 
 /** What the directory keeps of a schema. */
 export type DeclaredSchema = Pick<Schema<Collections>, 'version' | 'collections'>;
@@ -34,6 +36,21 @@ export function directoryOf(schema: DeclaredSchema): Directory {
     since: schema.version,
   }));
   return { schemaVersion: schema.version, nextId: collections.length + 1, collections };
+}
+
+/** Blocks behind block 0 that are looked at before a store is made: 1 MiB. Whatever a store, or anybody, has kept there shows in these. */
+const NR_LOOKED_AT = 255;
+
+export const isBlank = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
+
+/** @throws {@link NotAStoreError} when a device whose block 0 is all zeroes holds something behind it */
+export function refuseContent(device: MetadataDevice): void {
+  const behind = new Uint8Array(Math.min(NR_LOOKED_AT, device.nrBlocks - 1) * BLOCK_SIZE);
+  if (behind.length > 0) device.read(1, behind);
+  if (isBlank(behind)) return;
+  throw new NotAStoreError(
+    `${device.name} is not empty, though its first block is all zeroes: it is no store of ours, or one whose first block is lost, or a copy of one that was interrupted. It has not been changed; put back a copy, or make a new store on an empty device`,
+  );
 }
 
 /** @throws {@link NotAStoreError} unless block 0 is that of a store of this format */
@@ -106,7 +123,7 @@ export function reconcile(
       before: (wanted: Collections) => oldCollections(head, retired, entries, wanted),
     };
     for (let version = oldVersion + 1; version <= schema.version; version++)
-      schema.upgrade[version]?.(context as never);
+      refuseSlowBody(schema.upgrade[version]?.(context as never), `the hook that upgrades to version ${version}`);
     head.settle();
     const isKept = ({ collectionId }: StateEntry): boolean => !retired.some(({ id }) => id === collectionId);
     const after = readState(tm.read(head.stateNr, stateValidator));

@@ -1,5 +1,6 @@
 /** A store in a file: opened by its path, and closed with it. */
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, rmSync, statSync } from 'node:fs';
+import { DeviceOpenError } from '@pdata/device';
 import { openFileMetadataDevice } from '@pdata/device/node';
 import { MetadataStore, type StoreOptions } from '../metadata-store.js';
 import type { Collections, Schema } from '../schema.js';
@@ -9,6 +10,11 @@ export interface StoreFileOptions extends Omit<StoreOptions, 'closesDevice'> {
   readonly create?: boolean;
   /** Default false. True: opened for reading only, beside other readers; refused while somebody writes. */
   readonly readOnly?: boolean;
+}
+
+function isEmptyFile(path: string): boolean {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats?.isFile() === true && stats.size === 0;
 }
 
 /** 1 MiB: a new store, which grows on demand. */
@@ -28,6 +34,8 @@ export function openStore<C extends Collections>(
 ): MetadataStore<C> {
   const { create = true, readOnly = false, ...others } = options;
   const isNew = create && !readOnly && !existsSync(path);
+  if (create && !readOnly && !isNew && isEmptyFile(path))
+    throw new DeviceOpenError(`cannot open ${path}: it is an empty file; remove it, and a new store is made there`);
   const device = openFileMetadataDevice(
     path,
     readOnly ? { mode: 'read' } : { mode: 'write', ...(isNew ? { create: { nrBlocks: FIRST_BLOCKS } } : {}) },
