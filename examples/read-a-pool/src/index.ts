@@ -1,4 +1,4 @@
-/** What `npm start` at the root runs: everything there is to see, with files under dist/. */
+/** What `npm start` in this folder runs: everything there is to see, with files under dist/. */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { BrokenPipeError, processIo } from '@pdata/tools';

@@ -11,5 +11,5 @@ export type { ExportSource, MetaContext, MetaExtent, NbdExport } from './server/
 export { DEFAULT_LIMITS, type NbdServerLimits } from './server/limits.js';
 export { NbdListenError, type NbdListenTarget } from './server/listening.js';
 export { NbdServer, type NbdServerOptions } from './server/nbd-server.js';
-export type { NbdServerTls } from './server/starting-tls.js';
+export { certificateProblem, NbdCertificateError, type NbdServerTls } from './server/starting-tls.js';
 export { formatNbdUri, type NbdTarget, type NbdUri, NbdUriError, parseNbdUri } from './uri.js';

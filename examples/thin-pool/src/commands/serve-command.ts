@@ -3,12 +3,12 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
-import type { NbdListenTarget } from '@pdata/nbd';
+import { certificateProblem, type NbdListenTarget } from '@pdata/nbd';
 import { type Arguments, type Command, UsageError } from '../command-line/command.js';
 import { connectToHost } from '../control/remote-host.js';
 import { formatOf } from '../pool/pool-directory.js';
 import { type ServeOptions, servePool } from '../serve/serve-pool.js';
-import { fileError, PoolError, quoted, reasonOf } from '../words/pool-error.js';
+import { fileError, PoolError, quoted } from '../words/pool-error.js';
 import { plural } from '../words/sizes.js';
 import { DIR, operand, portOption } from './operands.js';
 import { onceFree } from './with-pool.js';
@@ -130,7 +130,9 @@ function readTls(cert: string, key: string, ca: string | undefined): NonNullable
     createSecureContext(tls);
   } catch (error) {
     const files = [cert, key, ...(ca === undefined ? [] : [ca])].map(quoted).join(', ');
-    throw new PoolError('ERR_FILE', `TLS cannot be served with ${files}: ${reasonOf(error)}`, { cause: error });
+    throw new PoolError('ERR_FILE', `TLS cannot be served with ${files}: ${certificateProblem(error)}`, {
+      cause: error,
+    });
   }
   return tls;
 }

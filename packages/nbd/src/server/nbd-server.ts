@@ -70,7 +70,8 @@ export class NbdServer {
   /**
    * Starts a server. It keeps the process alive until it is closed.
    * @throws {@link NbdListenError}, as a rejection, when it cannot listen there, or `requestCert` has no certificate to go by
-   * @throws RangeError for a limit out of range, and what Node throws for a certificate or key it cannot use
+   * @throws {@link NbdCertificateError}, as a rejection, for a certificate or a key that cannot be used
+   * @throws RangeError for a limit out of range
    */
   static async listen(options: NbdServerOptions): Promise<NbdServer> {
     const server = new NbdServer(options);

@@ -148,6 +148,25 @@ describe('a server that asks for certificates', () => {
   });
 });
 
+it.each<[string, { cert?: string; key?: string }, string]>([
+  ['a certificate that is none', { cert: 'hello' }, 'one of them is no PEM, or the other thing'],
+  [
+    'certificate and key exchanged',
+    { cert: TEST_KEY, key: TEST_CERTIFICATE },
+    'one of them is no PEM, or the other thing',
+  ],
+  ['a certificate that is cut off', { cert: TEST_CERTIFICATE.slice(0, 200) }, 'one of them is cut off'],
+  ['a key that is none', { key: 'hello' }, 'the key is no PEM, or damaged'],
+  ['the key of another', { key: STRANGER_KEY }, 'the key does not belong to the certificate'],
+  ['empty files', { cert: '', key: '' }, 'one of them is empty'],
+  ['an empty key', { key: ' ' }, ''],
+])('a server is not started with %s', async (_, change, says) => {
+  await expect(serve({ tls: { ...required, ...change } })).rejects.toMatchObject({
+    code: 'ERR_NBD_CERTIFICATE',
+    message: expect.stringContaining(`the certificate or the key cannot be used: ${says}`),
+  });
+});
+
 describe('a server that asks for certificates with nobody to vouch for them', () => {
   it.each([
     ['no ca', undefined],

@@ -1,4 +1,4 @@
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openFileDataDevice } from '@pdata/device/node';
 import { DiskLog } from '@pdata/mirror';
@@ -85,6 +85,22 @@ describe('mirror_verify', () => {
       exitCode: 64,
       stderr: `a leg is too small: '${second}' has 65536 bytes, not 1073741824\n  next step: give a smaller --size, or a larger leg\n`,
     });
+  });
+
+  it('finds a region size for small legs by itself, and refuses one that makes no sense', async () => {
+    const [first, second] = legs((bytes) => bytes.fill(255, 0, 512));
+    const small = await runTool(['mirror_verify', '--leg', first, '--leg', second]);
+    expect([small.exitCode, small.stdout]).toEqual([64, 'NR_REGIONS=1\nDIFFERING=1\nUNEXPECTED=1\nREPAIRED=0\n']);
+    const [huge, hugeToo] = legs();
+    for (const leg of [huge, hugeToo]) truncateSync(leg, 5 * 2 ** 40);
+    for (const [files, size, says] of [
+      [[first, second], '1024', 'a mirror of 128 sectors has no region of 1024 sectors\n  next step: give a smaller'],
+      [[huge, hugeToo], '2', '4294967295 are the most\n  next step: give a larger --region-sectors'],
+    ] as const) {
+      const line = ['mirror_verify', ...files.flatMap((file) => ['--leg', file]), '--region-sectors', size];
+      const { exitCode, stderr } = await runTool(line);
+      expect([exitCode, stderr]).toEqual([64, expect.stringContaining(says)]);
+    }
   });
 
   it('says in its usage line that it wants two legs', async () => {

@@ -16,7 +16,7 @@ import { defineCommand, hiddenOptions, jsonOption, quietOption } from './command
 import { given as givenOption } from './given.js';
 import { refuseOneFile, withDataFile } from './serve-files.js';
 import { regionSectors } from './serve-mirror.js';
-import { IN_USE, refuseNrOfLegs, SAME_FILE, sizeOf, withLegs } from './serve-mirror-devices.js';
+import { IN_USE, refuseNrOfLegs, refuseRegions, SAME_FILE, sizeOf, withLegs } from './serve-mirror-devices.js';
 import { volumeSize } from './serve-sizes.js';
 
 const DEFAULT_REGION_SIZE = 1024;
@@ -75,13 +75,17 @@ Examples:
     const mode = given['repair-from'] === undefined ? 'read' : 'write';
     return withLegs(given.leg, mode, async (legs) => {
       const size = sizeOf(legs, given.size);
+      const length = Math.floor(size / SECTOR_SIZE);
+      // Unless told: nobody is to think of region sizes to compare small legs.
+      const regionSize = given['region-sectors'] ?? Math.min(DEFAULT_REGION_SIZE, 2 ** Math.floor(Math.log2(length)));
+      refuseRegions(length, regionSize);
       const verify = async (log: DataDevice | undefined): Promise<number> => {
         const differences: RegionDifference[] = [];
         const work = verifyMirror({
           legs: legs.map((device) => ({ device })),
-          regionSize: given['region-sectors'] ?? DEFAULT_REGION_SIZE,
+          regionSize,
           onProgress: progress.show,
-          length: Math.floor(size / SECTOR_SIZE),
+          length,
           ...givenOption('log', log),
           ...givenOption('repairFrom', given['repair-from']),
         });

@@ -19,7 +19,7 @@ import { BLOCK_SIZE, type DataDevice, type MetadataDevice, SECTOR_SIZE } from '@
 import { openFileMetadataDevice } from '@pdata/device/node';
 import { NoSpaceError, NotFormattedError } from '@pdata/persistent-data';
 import { ToolError } from '../failure/tool-error.js';
-import { CLONE_IS_BUSY, withCloneInput } from '../io/clone-input.js';
+import { CLONE_IS_BUSY, refuseWiped, withCloneInput } from '../io/clone-input.js';
 import { type OpenSource, sourceKind, withSource } from './serve-clone-source.js';
 import { closingAfter, refuseOneFile, withDataFile, withNewDataFile } from './serve-files.js';
 
@@ -147,7 +147,7 @@ async function started<T>(
   if (stats?.isFile() && stats.size < size) throw tooSmall(destination, stats.size, needed);
   return withDataFile(destination, 'write', DESTINATION, async (opened) => {
     if (opened.size < size) throw tooSmall(destination, opened.size, needed);
-    if (isNew && !overwrites) await refuseContent(destination, opened);
+    if (isNew && !overwrites) await refuseContent(destination, opened, metadata);
     return go(opened);
   });
 }
@@ -201,7 +201,8 @@ const BITS_IN_BLOCK = Math.floor((BLOCK_SIZE - 24) / 8) * 64;
 /** Looked at, at the beginning and at the end of a destination. */
 const NR_BYTES_LOOKED_AT = 2 ** 20;
 
-async function refuseContent(path: string, device: DataDevice): Promise<void> {
+/** @param metadata of the new clone: where it has lost its superblock, that is worth more to be told */
+async function refuseContent(path: string, device: DataDevice, metadata: MetadataDevice): Promise<void> {
   const length = Math.min(NR_BYTES_LOOKED_AT, device.size);
   for (const offset of [0, device.size - length]) {
     const [extent] = await device.allocation(offset, length);
@@ -209,6 +210,7 @@ async function refuseContent(path: string, device: DataDevice): Promise<void> {
     const bytes = new Uint8Array(length);
     await device.read(offset, bytes);
     if (bytes.every((byte) => byte === 0)) continue;
+    refuseWiped(metadata);
     throw new ToolError('ERR_NOT_BLANK', `the destination '${path}' is not blank`, {
       effect: 'a new clone would overwrite what it holds; nothing has been written',
       nextStep: 'give a path where nothing is yet, a blank device, or --overwrite to use this one all the same',

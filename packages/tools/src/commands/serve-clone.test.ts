@@ -327,6 +327,21 @@ describe('a clone is refused', () => {
     expect(readFileSync(clone.metadata).every((byte) => byte === 7)).toBe(true);
   });
 
+  it('when its metadata has lost its superblock, which a new clone would lose the rest of', async () => {
+    const clone = files();
+    const served = await serve(clone);
+    await complete(served);
+    await served.end();
+    const wiped = readFileSync(clone.metadata).fill(0, 0, 4096);
+    writeFileSync(clone.metadata, wiped);
+    expect(await refusal(clone)).toMatch(
+      /is metadata without its superblock, which is all zeros[\s\S]*clone_repair -i DAMAGED -o NEW/,
+    );
+    expect(readFileSync(clone.metadata).equals(wiped)).toBe(true);
+    writeFileSync(clone.destination, new Uint8Array(IMAGE.length)); // nothing to lose: the making of a clone may have been interrupted
+    await (await serve(clone)).end();
+  });
+
   it('when its metadata is an empty file, which is not told of XML', async () => {
     const clone = files();
     writeFileSync(clone.metadata, '');

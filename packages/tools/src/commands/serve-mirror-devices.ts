@@ -19,6 +19,7 @@ import {
   type MirrorOptions,
   mirrorLogSize,
   NotALogError,
+  nrRegionsOf,
 } from '@pdata/mirror';
 import { USAGE } from '../exit-codes.js';
 import { ToolError } from '../failure/tool-error.js';
@@ -130,10 +131,23 @@ export function sizeOf(legs: readonly DataDevice[], size: number | undefined): n
 /** Sectors. */
 function lengthOf(legs: readonly DataDevice[], { size, regionSize }: MirrorLayout): number {
   const length = sizeOf(legs, size) / SECTOR_SIZE;
-  if (length >= regionSize) return length;
-  throw new ToolError('ERR_OPTION', `a mirror of ${length} sectors has no region of ${regionSize} sectors`, {
-    nextStep: 'give a smaller --region-sectors, or larger legs',
-  });
+  refuseRegions(length, regionSize);
+  return length;
+}
+
+/** Both in sectors. @throws {@link ToolError} when regions are longer than the mirror, or too many */
+export function refuseRegions(length: number, regionSize: number): void {
+  if (length < regionSize) {
+    throw new ToolError('ERR_OPTION', `a mirror of ${length} sectors has no region of ${regionSize} sectors`, {
+      nextStep: 'give a smaller --region-sectors, or larger legs',
+    });
+  }
+  try {
+    nrRegionsOf(length, regionSize);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new ToolError('ERR_OPTION', cause.message, { nextStep: 'give a larger --region-sectors' }, { cause });
+  }
 }
 
 interface LogSizes {

@@ -249,6 +249,11 @@ describe('what cannot be served is refused, and nothing is written', () => {
     [['--keep-log'], 2, 'there is a --keep-log without --handle-errors'],
     [['--core-log'], 2, "'--core-log' cannot be used with '--log <FILE>'"],
     [['--resync-rate', '0'], 2, 'nothing would ever be copied'],
+    [
+      ['--region-sectors', '4096'],
+      64,
+      'a mirror of 2048 sectors has no region of 4096 sectors\n  next step: give a smaller',
+    ],
     [['--size', '2M'], 64, '1048576 bytes, not 2097152\n  next step: give a smaller --size, or a larger leg'],
   ] as const)('options: %s', async (options, code, says) => {
     const files = newFiles();

@@ -3,8 +3,8 @@
  * asks for it, with everything that clients had written made durable.
  */
 import { resolve } from 'node:path';
-import { ClosedError, StoreError } from '@pdata/device';
-import { type ExportSource, formatNbdUri, NbdServer } from '@pdata/nbd';
+import { ClosedError } from '@pdata/device';
+import { type ExportSource, formatNbdUri, NbdCertificateError, NbdServer } from '@pdata/nbd';
 import type { OptionTable, ParsedOptions } from '../command-line/option-table.js';
 import { FAILURE, SUCCESS } from '../exit-codes.js';
 import { failureReport } from '../failure/failure-report.js';
@@ -169,11 +169,10 @@ async function listeningServer(
       ...(tls === undefined ? {} : { tls: { ...tls, mode: 'require' } }),
     });
   } catch (cause) {
-    const isOfTls = tls !== undefined && !(cause instanceof StoreError) && cause instanceof Error;
-    if (!isOfTls) throw cause;
+    if (!(cause instanceof NbdCertificateError)) throw cause;
     throw new ToolError(
-      'ERR_OPTION',
-      `the certificate or the key cannot be used: ${cause.message}`,
+      cause.code,
+      cause.message,
       { nextStep: 'give a certificate and the key that belongs to it, both as PEM, the key without a passphrase' },
       { cause },
     );

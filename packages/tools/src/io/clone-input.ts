@@ -49,6 +49,12 @@ export function requireCloneSuperblock(device: MetadataDevice): void {
   cloneSuperblockValidator.check(block);
 }
 
+/** What a new clone must not be made of without being told so: metadata that has lost its superblock. @throws {@link ToolError} */
+export function refuseWiped(device: MetadataDevice): void {
+  const wrong = wrongDevice(device, undefined, CLONE_ADVICE);
+  if (wrong?.message.includes(CLONE_ADVICE.wiped.what)) throw wrong;
+}
+
 function explained(error: unknown, device: MetadataDevice): unknown {
   if (error instanceof GeometryNeededError) {
     const nextStep =
