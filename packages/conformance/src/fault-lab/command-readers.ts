@@ -50,16 +50,13 @@ class RefusedError extends StoreError {
   readonly code = 'ERR_REFUSED';
 }
 
-/** One directory for all runs of this thread. */
+/** One directory for all runs of this thread: making one for each would take longer than most of them. */
 let scratch: Scratch | undefined;
 
-function scratchDirectory(): Scratch {
-  if (scratch === undefined) {
-    const made = openScratch();
-    process.once('exit', () => made[Symbol.dispose]());
-    scratch = made;
-  }
-  return scratch;
+/** To be called when the readers have run. */
+export function removeCommandFiles(): void {
+  scratch?.[Symbol.dispose]();
+  scratch = undefined;
 }
 
 export function commandReaders(commands: readonly CommandReader[]): FuzzReader[] {
@@ -71,7 +68,8 @@ export function commandReaders(commands: readonly CommandReader[]): FuzzReader[]
 }
 
 async function runCommand(command: CommandReader, device: MetadataDevice): Promise<void> {
-  const { path } = scratchDirectory();
+  scratch ??= openScratch();
+  const { path } = scratch;
   const bytes = new Uint8Array(device.nrBlocks * BLOCK_SIZE);
   device.read(0, bytes);
   const file = (name: string, content: Uint8Array): string => {

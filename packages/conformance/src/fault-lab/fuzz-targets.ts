@@ -1,5 +1,6 @@
 /** Everything of ours that the fuzzer is pointed at. A new target is one file (thin-fuzz.ts), and a line in fuzz-registry.ts. */
 import { type FormatStructure, type FuzzReader, type FuzzReport, fuzzReaders } from '@pdata/testing';
+import { removeCommandFiles } from './command-readers.js';
 
 export interface FuzzTarget {
   readonly name: string;
@@ -17,5 +18,9 @@ const LARGE = 2 ** 20;
 export async function fuzzTarget({ structures, readers, image: make }: FuzzTarget, seed: number): Promise<FuzzReport> {
   const image = await make(seed);
   const images = image.byteLength > LARGE ? FEW_IMAGES : IMAGES_OF_EACH;
-  return fuzzReaders({ image, structures, seed, images, readers });
+  try {
+    return await fuzzReaders({ image, structures, seed, images, readers });
+  } finally {
+    removeCommandFiles();
+  }
 }

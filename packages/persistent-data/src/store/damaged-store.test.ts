@@ -4,9 +4,9 @@ import { thrownBy } from '@pdata/testing';
 import { describe, expect, it } from 'vitest';
 import { Block, type BlockValidator, setU64At, u64At } from '../block/block.js';
 import { nodeValidator, valueOffset } from '../btree/node.js';
-import { btree, MetadataStore, record, schema, spaceMap, u64, unit } from './index.js';
+import { array, bitset, btree, MetadataStore, record, schema, spaceMap, u32, u64, unit } from './index.js';
 import { overflowValidator } from './overflow.js';
-import { stateValidator } from './state-block.js';
+import { readState, stateValidator } from './state-block.js';
 import { storeSuperblockValidator } from './superblock.js';
 
 const shape = schema({
@@ -14,6 +14,8 @@ const shape = schema({
   collections: {
     homes: btree({ key: u64, value: unit('units') }),
     texts: btree({ key: u64, value: record<string>() }),
+    words: array(u32),
+    bits: bitset(),
     units: spaceMap(),
   },
 });
@@ -30,6 +32,20 @@ class Surgery {
 
   superblock(at: number): number {
     return u64At(this.#block(0).view, at);
+  }
+
+  /** Of a collection of the current state. */
+  rootOf(collectionId: number): number {
+    const entry = readState(this.#block(this.superblock(AT.stateNr))).find(
+      (each) => each.collectionId === collectionId,
+    );
+    return entry?.root ?? 0;
+  }
+
+  /** Of an array, or a bitset. */
+  firstBlockOf(root: number): number {
+    const node = this.#block(root);
+    return u64At(node.view, valueOffset(node, 0));
   }
 
   change(nr: number, validator: BlockValidator, work: (block: Block) => void): void {
@@ -50,13 +66,18 @@ class Surgery {
 async function damaged(damage: (surgery: Surgery) => void): Promise<MemoryMetadataDevice> {
   const device = new MemoryMetadataDevice({ nrBlocks: 256 });
   const store = MetadataStore.open(device, shape, OPTIONS);
-  store.transaction(({ units }) => units.extend(10));
+  store.transaction(({ units, words, bits }) => {
+    units.extend(10);
+    words.resize(20, 7);
+    bits.resize(20);
+  });
   await store.commit();
   store.transaction(({ homes, texts, units }) => {
     homes.set(1, units.allocate());
     texts.set(1, 'one');
   });
   store.snapshot('kept');
+  store.transaction(({ words }) => words.set(3, 3));
   await store.close();
   damage(new Surgery(device));
   return device;
@@ -76,19 +97,25 @@ describe('a store is refused', () => {
       what: 'whose state lacks a collection that the directory has',
       damage: (surgery: Surgery) =>
         surgery.change(surgery.superblock(AT.stateNr), stateValidator, ({ view }) => view.setUint32(4, 1, true)),
-      says: /^state table in block \d+: collection 2 is missing, expected an entry$/,
+      says: /state table in block \d+: collection 2 is missing, expected an entry/,
+    },
+    {
+      what: 'that uses more blocks than it has',
+      damage: (surgery: Surgery) =>
+        surgery.change(0, storeSuperblockValidator, ({ view }) => setU64At(view, 72, 2 ** 50)),
+      says: /store superblock in block 0: nrAllocated is \d+, expected at most 256, its nrBlocks/,
     },
     {
       what: 'with a collection longer than anything',
       damage: (surgery: Surgery) =>
         surgery.change(surgery.superblock(AT.stateNr), stateValidator, ({ view }) => setU64At(view, 48, 2 ** 60)),
-      says: /^state table in block \d+: length of entry 0 is about 11529\d+, expected at most 2\^53 - 1$/,
+      says: /state table in block \d+: length of entry 0 is about 11529\d+, expected at most 2\^53 - 1/,
     },
     {
       what: 'that has lost a space map of units',
       damage: (surgery: Surgery) =>
         surgery.change(surgery.superblock(AT.mapsRoot), nodeValidator, ({ view }) => view.setUint32(16, 0, true)),
-      says: /^tree of space maps in block \d+: map of collection \d is missing, expected a root$/,
+      says: /tree of space maps in block \d+: map of collection \d is missing, expected a root/,
     },
   ])('$what', async ({ damage, says }) => {
     const device = await damaged(damage);
@@ -134,6 +161,19 @@ describe('a change is refused, and nothing has happened,', () => {
     expect(() => change(store)).toThrow(says);
     expect(device.bytes.every((byte, at) => byte === before[at])).toBe(true);
   });
+});
+
+it('a comparison is refused where an array has elements of another size', async () => {
+  let words = 0;
+  const device = await damaged((surgery) => {
+    words = surgery.rootOf(3);
+    const bits = surgery.firstBlockOf(surgery.rootOf(4));
+    surgery.change(words, nodeValidator, (block) => setU64At(block.view, valueOffset(block, 0), bits));
+  });
+  const store = MetadataStore.open(device, shape, OPTIONS);
+  expect(() => [...store.diff('kept', undefined).words]).toThrow(
+    /^array block in block \d+: valueSize is 8, expected 4$/,
+  );
 });
 
 it('tells the caller who names a unit that there is not that it is his mistake', async () => {

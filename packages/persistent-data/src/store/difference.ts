@@ -1,6 +1,12 @@
 /** What differs between two states, collection by collection, at a cost that follows the differences. */
-import { ARRAY_VALUES_AT, arrayBlockValidator, maxArrayEntriesFor, nrArrayEntries } from '../array/array-block.js';
-import { setU64At, u64At } from '../block/block.js';
+import {
+  ARRAY_VALUES_AT,
+  arrayBlockValidator,
+  arrayValueSize,
+  maxArrayEntriesFor,
+  nrArrayEntries,
+} from '../array/array-block.js';
+import { corrupt, setU64At, u64At } from '../block/block.js';
 import { diffTrees } from '../btree/diff.js';
 import { subtreeType } from '../btree/nested.js';
 import { BTree } from '../btree/tree.js';
@@ -92,7 +98,7 @@ export function* arrayDifferences<V>(
   const elementsPerBlock = maxArrayEntriesFor(type.size);
   const numbers: ValueType<number> = { size: 8, decode: u64At, encode: setU64At };
   for (const block of treeDifferences(tm, numbers, before, after)) {
-    const [a, b] = [elementsIn(tm, block.before), elementsIn(tm, block.after)];
+    const [a, b] = [elementsIn(tm, type.size, block.before), elementsIn(tm, type.size, block.after)];
     const first = block.key * elementsPerBlock;
     for (let i = 0; i < Math.max(a.nr, b.nr); i++) {
       const at = ARRAY_VALUES_AT + type.size * i;
@@ -108,10 +114,13 @@ export function* arrayDifferences<V>(
 
 function elementsIn(
   tm: TransactionManager,
+  valueSize: number,
   blockNr: number | undefined,
 ): { nr: number; bytes: Uint8Array; view: DataView } {
   if (blockNr === undefined) return { nr: 0, bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) };
   const block = tm.read(blockNr, arrayBlockValidator);
+  const size = arrayValueSize(block);
+  if (size !== valueSize) corrupt(block, 'array block', 'valueSize', size, valueSize);
   const bytes = block.bytes.slice();
   return { nr: nrArrayEntries(block), bytes, view: new DataView(bytes.buffer) };
 }

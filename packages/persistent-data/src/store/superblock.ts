@@ -125,6 +125,9 @@ export const storeSuperblockValidator: BlockValidator = {
     checkHomeAndChecksum(block, STRUCTURE, AT.blockNr, SUPERBLOCK_CHECKSUM_XOR);
     const format = formatOf(block.bytes);
     if (format !== FORMAT_VERSION) corrupt(block, STRUCTURE, 'formatVersion', format ?? 'none', FORMAT_VERSION);
+    const { nrBlocks, nrAllocated } = readSpaceMapRoot(block.view, AT.spaceMap);
+    if (nrAllocated > nrBlocks)
+      corrupt(block, STRUCTURE, 'nrAllocated', nrAllocated, `at most ${nrBlocks}, its nrBlocks`);
   },
   prepare: (block) => sealHomeAndChecksum(block, AT.blockNr, SUPERBLOCK_CHECKSUM_XOR),
 };
