@@ -1,6 +1,6 @@
 /** What is made on empty devices, under the error explorer: it is there, or its device is taken for an empty one still. */
 import { CloneMetadata, checkClone } from '@pdata/clone';
-import type { DataDevice, MetadataDevice } from '@pdata/device';
+import { BLOCK_SIZE, type DataDevice, type MetadataDevice } from '@pdata/device';
 import { checkMirrorLog, DiskLog } from '@pdata/mirror';
 import { isUnformatted } from '@pdata/persistent-data';
 import { MetadataStore } from '@pdata/persistent-data/store';
@@ -47,7 +47,7 @@ async function inWords({ metadata, log }: Devices): Promise<string> {
 }
 
 async function metadataInWords(device: MetadataDevice): Promise<string> {
-  if (isUnformatted(device)) return 'nothing';
+  if (isUnformatted(device) || isBeginningOfStore(device)) return 'nothing';
   const checks = { pool: [...checkThin(device)], clone: [...checkClone(device)] };
   for (const [what, findings] of Object.entries(checks)) if (findings.length === 0) return `a ${what}`;
   const store = MetadataStore.open(device, shape);
@@ -55,6 +55,15 @@ async function metadataInWords(device: MetadataDevice): Promise<string> {
   if (findings.length > 0) throw new Error(`the check says: ${findings.join('; ')}`);
   await store.close();
   return 'a store';
+}
+
+/** Block 0 of a store whose making ended early: format version 0, and nothing else but the magic. Whoever opens it makes the store anew. */
+function isBeginningOfStore(device: MetadataDevice): boolean {
+  const found = new Uint8Array(BLOCK_SIZE);
+  device.read(0, found);
+  const expected = new Uint8Array(BLOCK_SIZE);
+  expected.set(new TextEncoder().encode('pdataSTO'), 16);
+  return found.every((byte, at) => byte === expected[at]);
 }
 
 async function logInWords(device: DataDevice): Promise<string> {
