@@ -14,6 +14,7 @@
  * Non-goals: figures to compare across machines, or taken on a machine that has something else to do.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cloneTable, measureClones } from './clone/clone-suite.js';
@@ -78,6 +79,7 @@ async function main(): Promise<void> {
 
   mkdirSync(values.cache, { recursive: true });
   const directory = mkdtempSync(join(values.work ?? values.cache, 'pdata-work-'));
+  removeAtEnd(directory);
   const progress = (text: string): void => {
     if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
   };
@@ -85,67 +87,70 @@ async function main(): Promise<void> {
     progress('');
     console.log(`\n${text}`);
   };
-  try {
-    console.log(heading(['pnpm bench', ...process.argv.slice(2)].join(' '), runs, seed));
-    if (suites.includes('core')) {
-      show(benchmarkCore({ nrKeys: count('--keys', values.keys), nrCommits: 100, runs, seed, directory, progress }));
-    }
-    if (suites.includes('store')) {
-      show(await benchmarkStore({ nrKeys: count('--keys', values.keys), runs, seed, directory, progress }));
-    }
-    const real = (['1.1.0', '0.9.0'] as const).filter((name) => !values.without.includes(name)).map(realPrograms);
-    const contenders = [ourPrograms(), ...real];
-    const maker = real.find(({ name, missing }) => name === '1.1.0' && missing === undefined) ?? ourPrograms();
-    const pool = (nrMappings: number): ReturnType<typeof randomPool> => {
-      progress(`making a pool of ${nrMappings} mappings`);
-      return randomPool(values.cache, nrMappings, seed, maker);
-    };
-    const options: PoolsSuiteOptions = { contenders, runs, directory, progress };
-    if (suites.includes('tools')) {
-      const timed = await pool(count('--mappings', values.mappings));
-      show(timesTable(timed, await measureTimes(timed, options), options));
-    }
-    if (suites.includes('memory')) {
-      const pools = [];
-      for (const size of values['memory-mappings'].split(',')) pools.push(await pool(count('--memory-mappings', size)));
-      const fewer = { ...options, runs: Math.min(runs, 3) };
-      show(memoryTable(await measureMemory(pools, fewer), fewer));
-    }
-    if (suites.includes('nbd')) {
-      const missing = missingForNbd();
-      if (missing !== undefined) show(`nbd: n/a: ${missing}`);
-      else {
-        const served = {
-          contenders: [pdataServer(directory), qemuServer(directory)],
-          runs: Math.min(runs, 5),
-          seed,
-          size: count('--disk', values.disk) * 1024 ** 2,
-          seconds: count('--seconds', values.seconds),
-          progress,
-        };
-        show(nbdTable(await measureNbd(served), served));
-      }
-    }
-    if (suites.includes('snapshot')) {
-      progress('making full volumes');
-      const sizes = values.volume.split(',').map((size) => count('--volume', size) * 1024 ** 3);
-      show(snapshotTable(await measureSnapshots(sizes, 20, values.cache)));
-      const missing = missingForNbd();
-      const seconds = 2 * count('--seconds', values.seconds);
-      const full = { size: Math.max(...sizes), cache: values.cache, directory, seconds, serve: servePool };
-      show(missing === undefined ? fullCacheTable(await measureFullCache(full)) : `memory: n/a: ${missing}`);
-    }
-    if (suites.includes('clone')) {
-      const cloned = { size: count('--image', values.image) * 1024 ** 2, runs, seed, directory, progress };
-      show(cloneTable(measureClones(cloned), cloned));
-    }
-    if (suites.includes('mirror')) {
-      const mirrored = { directory, size: count('--legs', values.legs) * 1024 ** 2, runs, seed, progress };
-      show(mirrorTable(await measureMirror([64 * 1024, 1024 ** 2], mirrored), mirrored));
-    }
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
+  console.log(heading(['pnpm bench', ...process.argv.slice(2)].join(' '), runs, seed));
+  if (suites.includes('core')) {
+    show(benchmarkCore({ nrKeys: count('--keys', values.keys), nrCommits: 100, runs, seed, directory, progress }));
   }
+  if (suites.includes('store')) {
+    show(await benchmarkStore({ nrKeys: count('--keys', values.keys), runs, seed, directory, progress }));
+  }
+  const real = (['1.1.0', '0.9.0'] as const).filter((name) => !values.without.includes(name)).map(realPrograms);
+  const contenders = [ourPrograms(), ...real];
+  const maker = real.find(({ name, missing }) => name === '1.1.0' && missing === undefined) ?? ourPrograms();
+  const pool = (nrMappings: number): ReturnType<typeof randomPool> => {
+    progress(`making a pool of ${nrMappings} mappings`);
+    return randomPool(values.cache, nrMappings, seed, maker);
+  };
+  const options: PoolsSuiteOptions = { contenders, runs, directory, progress };
+  if (suites.includes('tools')) {
+    const timed = await pool(count('--mappings', values.mappings));
+    show(timesTable(timed, await measureTimes(timed, options), options));
+  }
+  if (suites.includes('memory')) {
+    const pools = [];
+    for (const size of values['memory-mappings'].split(',')) pools.push(await pool(count('--memory-mappings', size)));
+    const fewer = { ...options, runs: Math.min(runs, 3) };
+    show(memoryTable(await measureMemory(pools, fewer), fewer));
+  }
+  if (suites.includes('nbd')) {
+    const missing = missingForNbd();
+    if (missing !== undefined) show(`nbd: n/a: ${missing}`);
+    else {
+      const served = {
+        contenders: [pdataServer(directory), qemuServer(directory)],
+        runs: Math.min(runs, 5),
+        seed,
+        size: count('--disk', values.disk) * 1024 ** 2,
+        seconds: count('--seconds', values.seconds),
+        progress,
+      };
+      show(nbdTable(await measureNbd(served), served));
+    }
+  }
+  if (suites.includes('snapshot')) {
+    progress('making full volumes');
+    const sizes = values.volume.split(',').map((size) => count('--volume', size) * 1024 ** 3);
+    show(snapshotTable(await measureSnapshots(sizes, 20, values.cache)));
+    const missing = missingForNbd();
+    const seconds = 2 * count('--seconds', values.seconds);
+    const full = { size: Math.max(...sizes), cache: values.cache, directory, seconds, serve: servePool };
+    show(missing === undefined ? fullCacheTable(await measureFullCache(full)) : `memory: n/a: ${missing}`);
+  }
+  if (suites.includes('clone')) {
+    const cloned = { size: count('--image', values.image) * 1024 ** 2, runs, seed, directory, progress };
+    show(cloneTable(measureClones(cloned), cloned));
+  }
+  if (suites.includes('mirror')) {
+    const mirrored = { directory, size: count('--legs', values.legs) * 1024 ** 2, runs, seed, progress };
+    show(mirrorTable(await measureMirror([64 * 1024, 1024 ** 2], mirrored), mirrored));
+  }
+}
+
+/** Whatever ends this process, but a kill: images of gigabytes in memory would stay there. */
+function removeAtEnd(directory: string): void {
+  process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(signal, () => process.exit(128 + constants.signals[signal]));
 }
 
 class UsageError extends Error {}
