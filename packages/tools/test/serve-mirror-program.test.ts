@@ -37,11 +37,11 @@ interface Server {
   readonly ended: Promise<number | null>;
 }
 
-async function start(...options: string[]): Promise<Server> {
-  const files = ['--log', log, '--region-sectors', '128', '--leg', first, '--leg', second, '--socket', socket];
-  const child = spawn(process.execPath, [pdata, 'serve', 'mirror', ...files, ...options], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+/** @param command what the program is started by, unless by itself */
+async function start(options: readonly string[], command: readonly string[] = []): Promise<Server> {
+  const files = ['--region-sectors', '128', '--leg', first, '--leg', second, '--socket', socket];
+  const [file, ...words] = [...command, process.execPath, pdata, 'serve', 'mirror', ...files, ...options] as [string];
+  const child = spawn(file, words, { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -65,7 +65,7 @@ describe.runIf(process.platform !== 'win32')('killed', () => {
     for (const leg of [first, second]) writeFileSync(leg, randomFillSync(new Uint8Array(SIZE)));
     const flushed = new Map<number, number>();
     for (let round = 1; round <= 4; round++) {
-      const server = await start('--resync-rate', '16m');
+      const server = await start(['--log', log, '--resync-rate', '16m']);
       const device = await connectNbd({ socketPath: socket }, { exportName: 'mirror' });
       for (let nr = 0; nr < 12; nr++) {
         const offset = ((round * 7 + nr * 13) % 60) * (SIZE / 64);
@@ -78,7 +78,7 @@ describe.runIf(process.platform !== 'win32')('killed', () => {
       await server.ended;
       await device.close().catch(() => {});
     }
-    const server = await start();
+    const server = await start(['--log', log]);
     await server.saidSoon('regions are in sync');
     server.child.kill('SIGUSR1');
     await server.saidSoon('512/512 1 AA 3 disk');
@@ -97,16 +97,13 @@ describe.runIf(process.platform !== 'win32')('killed', () => {
 });
 
 describe.runIf(process.platform !== 'win32')('a leg that cannot be written to from the first moment on', () => {
-  it('is told of, although nobody was listening yet', () => {
+  it('is told of, although nobody was listening yet', async () => {
     for (const leg of [first, second]) writeFileSync(leg, randomFillSync(new Uint8Array(MIB)));
-    const line = [pdata, 'serve', 'mirror', '--core-log', '--region-sectors', '128', '--leg', first, '--leg', second];
     // No file may be written beyond its first 32 KiB.
-    const script = 'ulimit -f 64 && exec "$0" "$@"';
-    const { stderr } = spawnSync('sh', ['-c', script, process.execPath, ...line, '--socket', socket], {
-      encoding: 'utf8',
-      timeout: 1500,
-      killSignal: 'SIGTERM',
-    });
-    expect(stderr).toMatch(/leg 1 \(.*\) has failed, in a copy: cannot write 65536 bytes at 0 of .*: file too large\n/);
+    const server = await start(['--core-log'], ['sh', '-c', 'ulimit -f 64 && exec "$0" "$@"']);
+    await server.saidSoon(`leg 1 (${second}) has failed, in a copy: cannot write `);
+    server.child.kill('SIGTERM');
+    expect(await server.ended).toBe(0);
+    expect(server.said()).toMatch(/ of .*leg1\.img: file too large\n/);
   });
 });
