@@ -198,6 +198,7 @@ it('makes no room for a record longer than the device', async () => {
       block.view.setUint16(22, block.view.getUint16(at, true) - 12, true); // what the head of a chain does not need
       block.view.setUint16(at, 0xffff, true);
       block.view.setUint32(at + 2, 0xffffffff, true);
+      setU64At(block.view, at + 6, 1);
     });
   });
   const store = MetadataStore.open(device, shape, OPTIONS);
