@@ -41,7 +41,7 @@ const IN_CHAIN = 0xffff;
 
 /** Where the entries of a page node begin, each with its key. */
 function entries(block: DataView): number[] {
-  const nr = block.getUint16(16, true);
+  const nr = Math.min(block.getUint16(16, true), (block.byteLength - 32) / 2);
   return Array.from({ length: nr }, (_, index) => block.getUint16(32 + 2 * index, true));
 }
 

@@ -2,10 +2,16 @@
  * The blocks of a store as a graph: for every kind of block, its validator, and where in it the numbers of other blocks stand. What
  * walks a whole store (check, compact, statistics) stands on this, and needs to know nothing else of the formats.
  */
-import { ARRAY_VALUES_AT, arrayBlockValidator, nrArrayEntries } from '../array/array-block.js';
+import {
+  ARRAY_STRUCTURE,
+  ARRAY_VALUES_AT,
+  arrayBlockValidator,
+  arrayValueSize,
+  nrArrayEntries,
+} from '../array/array-block.js';
 import type { Block, BlockValidator } from '../block/block.js';
-import { u64At } from '../block/block.js';
-import { isLeaf, nodeValidator, nrEntries, valueOffset } from '../btree/node.js';
+import { corrupt, u64At } from '../block/block.js';
+import { isLeaf, nodeValidator, nrEntries, valueOffset, valueSize } from '../btree/node.js';
 import { bitmapValidator } from '../space-map/bitmap.js';
 import type { UnitPlace } from './codec.js';
 import { NEXT_AT, overflowValidator } from './overflow.js';
@@ -28,13 +34,18 @@ export interface BlockKind {
 /** Reports what a value at `at` names. */
 type ValueVisit = (block: Block, at: number, visitor: Visitor) => void;
 
-/** The nodes of a kernel's btree. */
-export function btreeKind(value?: ValueVisit): BlockKind {
+/** Bytes of a value that names one block. */
+const POINTER_SIZE = 8;
+
+/** The nodes of a kernel's btree. @param size bytes of a value, at least: `value` looks no further */
+export function btreeKind(value?: ValueVisit, size = POINTER_SIZE): BlockKind {
   const kind: BlockKind = {
     validator: nodeValidator,
     visit(block, visitor) {
       const leaf = isLeaf(block);
       if (leaf && value === undefined) return;
+      if (leaf && valueSize(block) < size)
+        corrupt(block, 'btree node', 'valueSize', valueSize(block), `at least ${size}`);
       for (let i = 0; i < nrEntries(block); i++) {
         const at = valueOffset(block, i);
         if (!leaf) visitor.block(at, kind);
@@ -45,8 +56,11 @@ export function btreeKind(value?: ValueVisit): BlockKind {
   return kind;
 }
 
-/** The nodes of a page tree, and the chains of its long values. `value` sees those that are in a leaf. */
-export function pageKind(value?: ValueVisit): BlockKind {
+/**
+ * The nodes of a page tree, and the chains of its long values. `value` sees those that are in a leaf.
+ * @param size bytes of a value, at least: `value` looks no further
+ */
+export function pageKind(value?: ValueVisit, size = POINTER_SIZE): BlockKind {
   const place = { at: 0, length: 0, chain: 0 };
   const kind: BlockKind = {
     validator: pageValidator,
@@ -55,7 +69,11 @@ export function pageKind(value?: ValueVisit): BlockKind {
       for (let i = 0; i < nrPageEntries(block); i++) {
         if (!leaf) visitor.block(pageChildOffset(block, i), kind);
         else if (chainOffset(block, i) !== 0) visitor.block(chainOffset(block, i), chainKind);
-        else value?.(block, placeOf(block, i, place).at, visitor);
+        else if (value !== undefined) {
+          const { at, length } = placeOf(block, i, place);
+          if (length < size) corrupt(block, 'page node', `length of value ${i}`, length, `at least ${size}`);
+          value(block, at, visitor);
+        }
       }
     },
   };
@@ -77,6 +95,8 @@ export function arrayKind(elementSize: number, value?: ValueVisit): BlockKind {
     validator: arrayBlockValidator,
     visit(block, visitor) {
       if (value === undefined) return;
+      const size = arrayValueSize(block);
+      if (size !== elementSize) corrupt(block, ARRAY_STRUCTURE, 'valueSize', size, elementSize);
       for (let i = 0; i < nrArrayEntries(block); i++) value(block, ARRAY_VALUES_AT + elementSize * i, visitor);
     },
   };

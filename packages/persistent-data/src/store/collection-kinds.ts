@@ -68,7 +68,7 @@ function numberTreeKind(codec: Codec<unknown>, maxKey: number, maps: UnitMaps): 
     create: (tm) => BTree.create(tm, type).root,
     open: (scope, name, root, length) => new NumberTree(scope, name, type, maxKey, root, length),
     release: (tm, root) => new BTree(tm, type, root).delete(),
-    blocks: btreeKind(unitVisit(codec.units)),
+    blocks: btreeKind(unitVisit(codec.units), codec.size),
     differences: (tm, before, after) => treeDifferences(tm, type, before, after),
   };
 }
@@ -117,7 +117,7 @@ function bytesTreeKind(
     create: (tm) => PageTree.create(tm, keys.size, hooks).root,
     open: (scope, name, root, length) => new BytesTree(scope, name, type, root, length),
     release: (tm, root) => new PageTree(tm, keys.size, root, hooks).delete(),
-    blocks: pageKind(unitVisit(codec?.units ?? [])),
+    blocks: pageKind(unitVisit(codec?.units ?? []), codec?.size),
     *differences(tm, before, after) {
       const [a, b] = [before, after].map((entry) =>
         entry === undefined ? undefined : new PageTree(tm, keys.size, entry.root),
@@ -148,7 +148,7 @@ function vectorKind(codec: Codec<unknown>, maps: UnitMaps): CollectionKind {
 
 function nestedKind(codec: Codec<unknown>, maps: UnitMaps): CollectionKind {
   const type = valueTypeOf(codec, maps);
-  const inner = btreeKind(unitVisit(codec.units));
+  const inner = btreeKind(unitVisit(codec.units), codec.size);
   return {
     create: (tm) => BTree.create(tm, subtreeType(tm)).root,
     open: (scope, name, root, length) => new NestedCollection(scope, name, type, root, length),

@@ -6,6 +6,7 @@ import { Block, type BlockValidator, setU64At, u64At } from '../block/block.js';
 import { nodeValidator, valueOffset } from '../btree/node.js';
 import { array, bitset, btree, MetadataStore, record, schema, spaceMap, u32, u64, unit } from './index.js';
 import { overflowValidator } from './overflow.js';
+import { entryOffset, pageKeySize, pageValidator } from './page-node.js';
 import { readState, stateValidator } from './state-block.js';
 import { storeSuperblockValidator } from './superblock.js';
 
@@ -74,7 +75,7 @@ async function damaged(damage: (surgery: Surgery) => void): Promise<MemoryMetada
   await store.commit();
   store.transaction(({ homes, texts, units }) => {
     homes.set(1, units.allocate());
-    texts.set(1, 'one');
+    texts.set(1, 'one, and enough behind it for the head of a chain');
   });
   store.snapshot('kept');
   store.transaction(({ words }) => words.set(3, 3));
@@ -173,6 +174,41 @@ it('a comparison is refused where an array has elements of another size', async 
   const store = MetadataStore.open(device, shape, OPTIONS);
   expect(() => [...store.diff('kept', undefined).words]).toThrow(
     /^array block in block \d+: valueSize is 8, expected 4$/,
+  );
+});
+
+it('a check tells of a tree of another kind, whose values are shorter than those that would be there', async () => {
+  const device = await damaged((surgery) => {
+    const [homes, words] = [surgery.rootOf(1), surgery.rootOf(3)];
+    const nr = surgery.superblock(AT.stateNr);
+    surgery.change(nr, stateValidator, ({ view }) => setU64At(view, 40, words));
+    surgery.change(words, nodeValidator, ({ view }) => {
+      view.setUint32(4, 2, true); // a leaf, of values of four bytes
+      view.setUint32(20, 336, true);
+      view.setUint32(24, 4, true);
+    });
+    expect(homes).not.toBe(words);
+  });
+  const store = MetadataStore.open(device, shape, OPTIONS);
+  expect((await store.check()).findings.join('\n')).toMatch(
+    /btree node in block \d+: valueSize is 4, expected at least 8/,
+  );
+});
+
+it('makes no room for a record longer than the device', async () => {
+  const device = await damaged((surgery) => {
+    const leaf = surgery.rootOf(2);
+    surgery.change(leaf, pageValidator, (block) => {
+      const at = entryOffset(block, 0) + pageKeySize(block);
+      block.view.setUint16(22, block.view.getUint16(at, true) - 12, true); // what the head of a chain does not need
+      block.view.setUint16(at, 0xffff, true);
+      block.view.setUint32(at + 2, 0xffffffff, true);
+      setU64At(block.view, at + 6, 1);
+    });
+  });
+  const store = MetadataStore.open(device, shape, OPTIONS);
+  expect(() => store.collections.texts.get(1)).toThrow(
+    /overflow block in block \d+: content of the chain is 4294967295 bytes, expected at most \d+$/,
   );
 });
 

@@ -61,6 +61,8 @@ export function writeChain(tm: TransactionManager, bytes: Uint8Array): number {
 
 /** The `length` bytes that begin in block `head`. @throws {@link CorruptBlockError} when the chain has more or fewer */
 export function readChain(tm: TransactionManager, head: number, length: number): Uint8Array {
+  const most = tm.blocks.nrBlocks * CONTENT_SIZE;
+  if (length > most) corrupt({ nr: head }, STRUCTURE, 'content of the chain', `${length} bytes`, `at most ${most}`);
   const bytes = new Uint8Array(length);
   let done = 0;
   for (let nr = head; nr !== 0; ) {

@@ -34,6 +34,9 @@ export function stateKind(definitions: ReadonlyMap<number, Definition>): BlockKi
   };
 }
 
+/** Of a space map in the tree of maps: its bitmaps at 16, its counts at 24. */
+const MAP_ROOT_SIZE = 32;
+
 /** The superblock, and from there everything but the metadata space map. */
 export function superblockKind(definitions: Definitions): BlockKind {
   const state = stateKind(definitions.byId);
@@ -42,7 +45,7 @@ export function superblockKind(definitions: Definitions): BlockKind {
   const maps = btreeKind((_, at, visitor) => {
     visitor.block(at + 16, spaceMapIndexKind);
     visitor.block(at + 24, refCountKind);
-  });
+  }, MAP_ROOT_SIZE);
   return {
     validator: storeSuperblockValidator,
     visit(_, visitor) {
