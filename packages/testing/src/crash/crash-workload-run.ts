@@ -87,13 +87,26 @@ export class CrashWorkloadRun<Operation, Media extends CrashMedia, State> {
     return walk;
   }
 
-  /** One crash, or the program's own failure, once more. */
+  /**
+   * One crash, or the program's own failure, once more.
+   * Changes that are not in doubt there any more cannot land: a flush that was missing is there now, perhaps.
+   * @throws RangeError when the workload has no such operation or place: it is another one than the crash was of
+   */
   async again(operations: readonly number[], place: number, choice: Choice): Promise<WrongState | undefined> {
+    const missing = operations.find((index) => index >= this.#operations.length);
+    if (missing !== undefined) throw this.#another(`${this.#operations.length} operations, none of them ${missing}`);
     const recorded = await this.#attempt(operations);
     if ('problem' in recorded) return recorded;
     const { walk, events } = recorded;
+    if (place > events.length) throw this.#another(`${events.length} events, none of them ${place}`);
     for (const event of events.slice(0, place)) walk.step(event);
     return walk.try(place, choice);
+  }
+
+  #another(what: string): RangeError {
+    return new RangeError(
+      `workload ${this.seed} of ${this.subject} has ${what}: the crash was one of another version of it; explore that workload again`,
+    );
   }
 
   /** The recording, or how the program failed. */

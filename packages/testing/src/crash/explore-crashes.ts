@@ -56,7 +56,10 @@ export async function exploreCrashes<Operation, Media extends CrashMedia, State>
   return { subject: subject.name, seed, nrWorkloads, nrStates, nrDistinct, violation, summary };
 }
 
-/** Has one crash again, by the token of a report. The violation, or undefined when the state is right now. */
+/**
+ * Has one crash again, by the token of a report. The violation, or undefined when the state is right now.
+ * @throws RangeError for what is no token, and for that of another subject, or of another version of the workload
+ */
 export async function replayCrash<Operation, Media extends CrashMedia, State>(
   exploration: Omit<CrashExploration<Operation, Media, State>, 'seed'>,
   token: string,
