@@ -61,7 +61,9 @@ async function main(args: string[]): Promise<number> {
   const foreign = Object.keys(values).find((option) => option !== 'help' && !allowed.options.includes(option));
   if (foreign !== undefined) throw new UsageError(`--${foreign} is no option of ${command}`);
   if (operands.length !== allowed.nrOperands)
-    throw new UsageError(`${command} takes ${allowed.nrOperands === 0 ? 'no operand' : 'the token that a report printed'}`);
+    throw new UsageError(
+      `${command} takes ${allowed.nrOperands === 0 ? 'no operand' : 'the token that a report printed'}`,
+    );
   const subjects = SUBJECTS.filter(({ name }) => values.subject === undefined || name === values.subject);
   if (subjects.length === 0) throw new UsageError(`there is no subject "${values.subject}"`);
   switch (command) {

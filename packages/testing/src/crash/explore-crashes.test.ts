@@ -135,6 +135,10 @@ it('refuses seeds and tokens that are none', async () => {
   );
   await expect(replayCrash({ subject: subject() }, 'other/1/0/1/none')).rejects.toThrow('is a crash of other');
   const { name } = subject();
-  await expect(replayCrash({ subject: subject() }, `${name}/1/999/1/none`)).rejects.toThrow('none of them 999: the crash');
-  await expect(replayCrash({ subject: subject() }, `${name}/1/0/9999/none`)).rejects.toThrow(/events, none of them 9999/);
+  await expect(replayCrash({ subject: subject() }, `${name}/1/999/1/none`)).rejects.toThrow(
+    'none of them 999: the crash',
+  );
+  await expect(replayCrash({ subject: subject() }, `${name}/1/0/9999/none`)).rejects.toThrow(
+    /events, none of them 9999/,
+  );
 });
