@@ -4,7 +4,7 @@
  */
 import { resolve } from 'node:path';
 import { ClosedError } from '@pdata/device';
-import { type ExportSource, formatNbdUri, NbdCertificateError, NbdServer } from '@pdata/nbd';
+import { type ExportSource, formatNbdUri, type NbdServer } from '@pdata/nbd';
 import type { OptionTable, ParsedOptions } from '../command-line/option-table.js';
 import { FAILURE, SUCCESS } from '../exit-codes.js';
 import { failureReport } from '../failure/failure-report.js';
@@ -12,6 +12,7 @@ import { ToolError } from '../failure/tool-error.js';
 import type { Io } from '../io/io.js';
 import type { Job, jsonOption, quietOption } from './command.js';
 import { type addressOptions, type ServeAddress, serveAddress } from './serve-address.js';
+import { Front } from './serve-front.js';
 import { sparing, Teller } from './serve-teller.js';
 
 /** Milliseconds that clients have, at the end, for what they have begun. */
@@ -23,6 +24,8 @@ export type ServiceOptions = typeof addressOptions & typeof jsonOption & typeof 
 /** What a service is told from outside, and tells. */
 export interface Service {
   readonly address: ServeAddress;
+  /** Listens already; its clients wait for {@link serveUntilStopped}. */
+  readonly front: Front;
   readonly io: Io;
   readonly teller: Teller;
   /** What has a status line, in one word: "pool". */
@@ -56,40 +59,38 @@ export async function runService<Table extends OptionTable & ServiceOptions>(
   const address = serveAddress(given);
   io.catchInterrupts();
   const teller = new Teller(io, { tool, json, quiet, print, streamsDocument });
+  let front: Front | undefined;
   try {
-    await proveAddress(address);
-    const statusLine = await serve({ address, io, teller, subject });
+    // Before anything is made for what is served: files would stay behind if it could not listen.
+    front = await Front.listen(address);
+    const statusLine = await serve({ address, front, io, teller, subject });
     tellStatus(teller, subject, statusLine);
     teller.end(SUCCESS, []);
     return SUCCESS;
   } catch (error) {
+    await front?.abandon(error);
     teller.end(error instanceof ToolError ? error.exitCode : FAILURE, [failureReport(error, io.isDebugging)]);
     throw error;
   }
 }
 
-/** Finds out whether it can listen there, before anything is made for what is served: files would stay behind if it could not. */
-async function proveAddress(address: ServeAddress): Promise<void> {
-  const nothing: ExportSource = { list: async () => [], open: async () => undefined };
-  await (await listeningServer(nothing, address, () => {})).close();
-}
-
 /** Serves until the user asks to stop, and ends when no client is left. Closing what was served is the caller's. */
-export async function serveUntilStopped(served: Served, { address, io, teller, subject }: Service): Promise<void> {
+export async function serveUntilStopped(served: Served, service: Service): Promise<void> {
+  const { address, front, io, teller, subject } = service;
+  const { server } = front;
   const stopped = new Promise<void>((resolve) => {
     if (io.signal.aborted) resolve();
     else io.signal.addEventListener('abort', () => resolve(), { once: true });
   });
   const end = new Ending(served);
-  // Before it listens: what goes on in the background may fail meanwhile.
+  // Before it serves: what goes on in the background may fail meanwhile.
   const forget = [
     io.onStatusRequest(() => tellStatus(teller, subject, served.statusLine())),
     served.watch?.() ?? (() => {}),
   ];
   try {
-    const server = await listeningServer(
+    front.serve(
       served.exports,
-      address,
       sparing(io, (line) => {
         if (!end.hasGivenUp) teller.warn(line);
       }),
@@ -154,29 +155,6 @@ function uriOf(server: NbdServer, { tls }: ServeAddress, exportName: string | un
   const target =
     'socketPath' in address ? { socketPath: resolve(address.socketPath) } : { host: address.host, port: address.port };
   return formatNbdUri({ target, tls: tls !== undefined, ...(exportName === undefined ? {} : { exportName }) });
-}
-
-async function listeningServer(
-  exports: ExportSource,
-  { listen, tls }: ServeAddress,
-  log: (line: string) => void,
-): Promise<NbdServer> {
-  try {
-    return await NbdServer.listen({
-      exports,
-      listen,
-      log,
-      ...(tls === undefined ? {} : { tls: { ...tls, mode: 'require' } }),
-    });
-  } catch (cause) {
-    if (!(cause instanceof NbdCertificateError)) throw cause;
-    throw new ToolError(
-      cause.code,
-      cause.message,
-      { nextStep: 'give a certificate and the key that belongs to it, both as PEM, the key without a passphrase' },
-      { cause },
-    );
-  }
 }
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
