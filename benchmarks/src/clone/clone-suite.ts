@@ -23,7 +23,7 @@ const READ_TARGET = 10;
 const READS_A_SECOND = 200;
 /** As `pdata serve clone` has them for a file. */
 const REGION_SECTORS = 128;
-const THRESHOLD = 32;
+const THRESHOLD = 48;
 const BATCH_SIZE = 16;
 
 export interface CloneSuiteOptions {

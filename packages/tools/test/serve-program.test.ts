@@ -198,7 +198,7 @@ describe.runIf(process.platform !== 'win32')('a clone', () => {
     again.child.kill('SIGTERM');
     expect(await again.ended).toEqual({ exitCode: 0, signal: null });
     expect(again.said()).toMatch(
-      /\nclone: 8 6\/1024 8 2048\/2048 0 0 4 hydration_threshold 32 hydration_batch_size 16 rw\n$/,
+      /\nclone: 8 6\/1024 8 2048\/2048 0 0 4 hydration_threshold 48 hydration_batch_size 16 rw\n$/,
     );
     const expected = image.slice();
     expected.fill(255, SIZE / 2 + 512, SIZE / 2 + 1024);

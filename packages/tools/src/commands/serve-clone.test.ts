@@ -68,7 +68,7 @@ describe('a clone that is served', () => {
     await device.write(512, new Uint8Array(512).fill(255));
     const { exitCode, stdout, stderr } = await served.end();
     expect([exitCode, stderr]).toEqual([0, '']);
-    expect(stdout).toMatch(/\nclone: 8 6\/1024 128 16\/16 0 0 4 hydration_threshold 32 hydration_batch_size 16 rw\n$/);
+    expect(stdout).toMatch(/\nclone: 8 6\/1024 128 16\/16 0 0 4 hydration_threshold 48 hydration_batch_size 16 rw\n$/);
     const expected = IMAGE.slice();
     expected.fill(255, 512, 1024);
     expect(Buffer.compare(readFileSync(clone.destination), expected)).toBe(0);
