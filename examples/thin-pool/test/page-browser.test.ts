@@ -44,7 +44,7 @@ describe.runIf(requireBrowser())('the page in a browser', () => {
   it('shows the pool: its fill with marks, its volumes as a tree, what is shared', async () => {
     const page = await startTestPage({ fake: await demoPool() });
     const { tab, complaints, requests } = await openPage(browser, page);
-    expect(await tab.title()).toBe('demo · thin-pool');
+    await expect.poll(() => tab.title()).toBe('demo · thin-pool');
     const text = (selector: string) => seen(tab.locator(selector));
     expect(await text('#data-gauge')).toMatch(
       /Data\s+Grow\s+17 %\s+11 MiB of 64 MiB\s+53 MiB free · warns with 8 MiB left/,

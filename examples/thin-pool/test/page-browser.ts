@@ -74,5 +74,6 @@ export async function openPage(
   const opened = await openTab(browser, options);
   await opened.tab.goto(page.url);
   await opened.tab.locator('#connection-text', { hasText: 'Live' }).waitFor();
+  await opened.tab.locator('main').waitFor(); // the first status, a moment later
   return opened;
 }
